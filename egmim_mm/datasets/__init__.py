@@ -1,0 +1,11 @@
+"""Data: imagery, labelled tiles, samplers, label budgets and transforms."""
+from .imagery import UnlabeledTiles
+from .label_budget import select_tiles
+from .samplers import LabelBudgetSampler, SampleIndex, StreamSampler
+from .segmentation import SegmentationTiles
+from .transforms import LoadTile, LoadTileMask, RandomQuarterTurn, RandomScaledCrop
+
+__all__ = [
+    'LabelBudgetSampler', 'LoadTile', 'LoadTileMask', 'RandomQuarterTurn', 'RandomScaledCrop', 'SampleIndex',
+    'SegmentationTiles', 'StreamSampler', 'UnlabeledTiles', 'select_tiles'
+]

@@ -1,0 +1,203 @@
+"""Which tiles are labelled: exact, nested, seeded, class-covering. Pure NumPy.
+
+One seed gives one full order of the tiles and a budget takes its first n: budgets of a seed are nested
+by construction. The order depends on the tile names, their class pixels and the seed, never on the
+order of the files or on the machine.
+"""
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from functools import cache
+from numbers import Integral, Real
+
+import numpy as np
+
+__all__ = ['STRATEGIES', 'budget_count', 'covering_tiles', 'order_tiles', 'select_tiles']
+
+STRATEGIES = ('class_covering', 'random', 'source')
+
+# From this share of its labelled pixels on a class counts as covered by a tile: 260 px of a 512-px tile,
+# a 16-px patch. A few stray pixels of a class teach nothing.
+MIN_SHARE = 0.001
+
+# The smallest cover is searched exactly up to this many classes, greedily above (the search is
+# exponential in the classes; 16 take well below a second).
+MAX_EXACT_CLASSES = 16
+
+
+def budget_count(budget: float | int | str, total: int) -> int:
+    """Number of tiles a budget stands for.
+
+    Args:
+        budget (float | int | str): A float in (0, 1] is a fraction: exactly max(1, round(budget *
+            total)) tiles. An int >= 1 is a count. A string is either of them or a percentage: '5%'.
+            So ``1.0`` and '100%' are all tiles and ``1`` is one tile.
+        total (int): Number of tiles there are.
+
+    Raises:
+        TypeError: A budget that is no number, or a bool.
+        ValueError: 0, negative, a fraction above 1 or a count above ``total``.
+    """
+    if isinstance(budget, str):
+        return budget_count(_parse_budget(budget), total)
+    if isinstance(budget, (bool, np.bool_)) or not isinstance(budget, Real):
+        raise TypeError(f'label budget {budget!r} is a {type(budget).__name__}: give a fraction in (0, 1], '
+                        "a count >= 1 or a percentage such as '5%'")
+    if isinstance(budget, Integral):
+        if budget < 1:
+            raise ValueError(f'label budget {budget} labels nothing: give at least 1 tile')
+        if budget > total:
+            raise ValueError(f'label budget {budget} is larger than the data, which has {total} tiles')
+        return int(budget)
+    if not 0 < budget <= 1:
+        raise ValueError(f'label budget {budget} is a fraction outside (0, 1]; write a count without a '
+                         'decimal point')
+    return max(1, round(float(budget) * total))
+
+
+def _parse_budget(text: str) -> float | int:
+    stripped = text.strip()
+    try:
+        if stripped.endswith('%'):
+            return float(stripped[:-1]) / 100
+        return int(stripped) if stripped.lstrip('+-').isdigit() else float(stripped)
+    except ValueError:
+        raise ValueError(f"label budget '{text}' is not a number or a percentage such as '5%'") from None
+
+
+def select_tiles(names: Sequence[str], class_pixels: np.ndarray, budget: float | int | str, seed: int = 0,
+                 strategy: str = 'class_covering', sources: Sequence[str] | None = None) -> list[str]:
+    """Choose the labelled tiles.
+
+    Args:
+        names (Sequence[str]): N unique tile names.
+        class_pixels (np.ndarray): (N, K) integers, pixels of each class in each tile. May be None for
+            the strategies that do not need it.
+        budget (float | int | str): See :func:`budget_count`.
+        seed (int): Which subset. Budgets of one seed are nested.
+        strategy (str): ``class_covering``: every class that occurs is covered as soon as the number of
+            tiles allows, then random. ``random``. ``source``: whole sources, one after the other in
+            random order (labels from few places); the last one may be cut to keep the count exact.
+        sources (Sequence[str] | None): Source of each tile, for the strategy ``source``.
+
+    Returns:
+        list[str]: Exactly ``budget_count(budget, N)`` names in the order of choice.
+
+    Raises:
+        ValueError: Duplicate names, shapes that do not match, an unknown strategy, a bad budget.
+        TypeError: A budget of a wrong type.
+    """
+    count = budget_count(budget, len(names))
+    return order_tiles(names, class_pixels, seed, strategy, sources)[:count]
+
+
+def order_tiles(names: Sequence[str], class_pixels: np.ndarray, seed: int = 0,
+                strategy: str = 'class_covering', sources: Sequence[str] | None = None) -> list[str]:
+    """All tiles in the order in which budgets take them; arguments as in :func:`select_tiles`."""
+    names = list(names)
+    if strategy not in STRATEGIES:
+        raise ValueError(f"unknown strategy '{strategy}'; there are {', '.join(STRATEGIES)}")
+    if len(set(names)) != len(names):
+        duplicate = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"tile name '{duplicate}' occurs more than once; names must be unique")
+
+    order = sorted(range(len(names)), key=lambda i: _rank(seed, names[i]))
+    if strategy == 'source':
+        if sources is None or len(sources) != len(names) or any(source is None for source in sources):
+            raise ValueError("strategy 'source' needs the source of every tile")
+        order.sort(key=lambda i: _rank(seed, f'source:{sources[i]}'))  # stable: keeps the order inside
+    elif strategy == 'class_covering':
+        pixels = np.asarray(class_pixels)
+        if pixels.ndim != 2 or len(pixels) != len(names):
+            raise ValueError(f'class_pixels has the shape {pixels.shape}, expected ({len(names)}, classes)')
+        first = covering_tiles(pixels[order])
+        chosen = set(first)
+        order = [order[i] for i in first] + [t for i, t in enumerate(order) if i not in chosen]
+    return [names[i] for i in order]
+
+
+def covering_tiles(class_pixels: np.ndarray, min_share: float = MIN_SHARE) -> list[int]:
+    """The fewest tiles that together cover every class; among equals, the first rows win.
+
+    A tile covers a class when the class takes at least ``min_share`` of its labelled pixels, or, for
+    classes that are always small, the median share of the tiles that hold it: each class that occurs is
+    covered by at least half of the tiles that hold it.
+
+    Args:
+        class_pixels (np.ndarray): (N, K) integers; the row order is the order of preference.
+        min_share (float): Share in [0, 1].
+
+    Returns:
+        list[int]: Row numbers, the tile that adds most classes first.
+    """
+    covered = _covered_classes(class_pixels, min_share)  # (N, K) bool
+    covered = covered[:, covered.any(axis=0)]
+    tiles = [sum(1 << int(k) for k in np.flatnonzero(row)) for row in covered]  # class sets as bits
+    missing = (1 << covered.shape[1]) - 1
+    exact = covered.shape[1] <= MAX_EXACT_CLASSES
+    fewest = _cover_counter(frozenset(tiles))
+
+    chosen = []
+    while missing:
+        if exact:
+            steps = fewest(missing)
+            tile = next(i for i, t in enumerate(tiles) if t & missing and fewest(missing & ~t) == steps - 1)
+        else:
+            tile = max(range(len(tiles)), key=lambda i: ((tiles[i] & missing).bit_count(), -i))
+        chosen.append(tile)
+        missing &= ~tiles[tile]
+    return _most_classes_first(chosen, tiles)
+
+
+def _covered_classes(class_pixels: np.ndarray, min_share: float) -> np.ndarray:
+    """(N, K) integers -> (N, K) bool: which classes each tile covers."""
+    shares = class_pixels / np.maximum(class_pixels.sum(axis=1, keepdims=True), 1)
+    covered = np.zeros(shares.shape, dtype=bool)
+    for k in range(shares.shape[1]):
+        held = shares[:, k] > 0
+        if held.any():
+            covered[:, k] = held & (shares[:, k] >= min(min_share, np.median(shares[held, k])))
+    return covered
+
+
+def _cover_counter(tiles: frozenset[int]):
+    """Function: set of classes (bits) -> the fewest of ``tiles`` that cover it."""
+    maximal = _without_subsets(tiles)
+
+    @cache
+    def fewest(missing: int) -> int:
+        if not missing:
+            return 0
+        useful = _without_subsets({t & missing for t in maximal})
+        # Some tile must cover the rarest class: branching on it alone keeps the search small.
+        bits = [1 << k for k in range(missing.bit_length()) if missing >> k & 1]
+        rarest = min(bits, key=lambda bit: sum(1 for t in useful if t & bit))
+        return 1 + min(fewest(missing & ~t) for t in useful if t & rarest)
+
+    return fewest
+
+
+def _without_subsets(sets: Iterable[int]) -> list[int]:
+    """The bit sets that are not contained in another one: only these matter for a smallest cover."""
+    kept: list[int] = []
+    for t in sorted(sets, key=lambda t: (-t.bit_count(), t)):
+        if not any(t & ~other == 0 for other in kept):
+            kept.append(t)
+    return kept
+
+
+def _most_classes_first(chosen: list[int], tiles: list[int]) -> list[int]:
+    """Order a cover so that each of its prefixes covers many classes."""
+    ordered, missing, left = [], -1, list(chosen)
+    while left:
+        best = max(left, key=lambda i: (tiles[i] & missing).bit_count())
+        left.remove(best)
+        ordered.append(best)
+        missing &= ~tiles[best]
+    return ordered
+
+
+def _rank(seed: int, name: str) -> bytes:
+    """Random but reproducible rank of a name: the same on every machine, unlike ``hash``."""
+    return hashlib.blake2b(f'{seed}\x1f{name}'.encode(), digest_size=16).digest() + name.encode()

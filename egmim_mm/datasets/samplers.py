@@ -1,0 +1,158 @@
+"""Infinite, rank-aware samplers whose stream depends on the seed and the position alone."""
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence, Sized
+
+import numpy as np
+import torch
+from mmengine.dist import broadcast_object_list, get_dist_info, sync_random_seed
+from mmengine.logging import print_log
+from torch.utils.data import Sampler
+
+from ..registry import DATA_SAMPLERS
+from .label_budget import STRATEGIES, select_tiles
+from .position_seed import SampleIndex, mix_seed
+
+__all__ = ['LabelBudgetSampler', 'SampleIndex', 'StreamSampler']
+
+
+@DATA_SAMPLERS.register_module()
+class StreamSampler(Sampler):
+    """Endless stream of ``SampleIndex``, the same for any number of processes.
+
+    Position p of the stream holds element p % n of the permutation of epoch p // n. Rank r of W takes
+    the positions r, r + W, r + 2 W, ..., so W processes with batch B see in every step the samples that
+    one process with batch W B sees.
+
+    Args:
+        dataset (Sized): The dataset.
+        seed (int | None): Seed of the stream, the same on every rank. None: drawn by MMEngine's
+            ``sync_random_seed``. The Runner passes its own seed when a config names none.
+        shuffle (bool): False yields 0 ... n-1 over and over.
+
+    Raises:
+        ValueError: An empty dataset.
+    """
+
+    def __init__(self, dataset: Sized, seed: int | None = None, shuffle: bool = True) -> None:
+        self._start_stream(range(len(dataset)), seed, shuffle)
+
+    def _start_stream(self, members: Sequence[int], seed: int | None, shuffle: bool) -> None:
+        if len(members) == 0:
+            raise ValueError('the dataset is empty: nothing to draw samples from')
+        self.rank, self.world_size = get_dist_info()
+        self.stream_seed = int(sync_random_seed() if seed is None else seed)
+        self.shuffle = shuffle
+        self.members = members
+        self._skipped = 0
+
+    def _epoch_order(self, epoch: int) -> np.ndarray:
+        """(n,) int64: the members' places in the order of one epoch."""
+        if not self.shuffle:
+            return np.arange(len(self.members))
+        generator = torch.Generator().manual_seed(mix_seed(self.stream_seed, 'epoch', epoch))
+        return torch.randperm(len(self.members), generator=generator).numpy()
+
+    def __iter__(self) -> Iterator[SampleIndex]:
+        """Yield this rank's indices, without end, from the position set by :meth:`skip`."""
+        size = len(self.members)
+        position = self.rank + self._skipped * self.world_size
+        epoch = order = None
+        while True:
+            if position // size != epoch:
+                epoch = position // size
+                order = self._epoch_order(epoch)
+            index = self.members[order[position % size]]
+            yield SampleIndex(index, mix_seed(self.stream_seed, 'sample', position))
+            position += self.world_size
+
+    def skip(self, num_samples: int) -> None:
+        """Start the next iteration after this rank's first ``num_samples`` indices (absolute).
+
+        MMEngine's iteration loop calls it on resume.
+        """
+        if num_samples < 0:
+            raise ValueError(f'num_samples must not be negative, got {num_samples}')
+        self._skipped = int(num_samples)
+
+    def __len__(self) -> int:
+        """Number of distinct samples in the stream."""
+        return len(self.members)
+
+    def set_epoch(self, epoch: int) -> None:
+        """The stream has no epochs to set; MMEngine calls this on every sampler."""
+
+
+@DATA_SAMPLERS.register_module()
+class LabelBudgetSampler(StreamSampler):
+    """Stream over the few tiles that count as labelled, see :mod:`egmim_mm.datasets.label_budget`.
+
+    Args:
+        dataset: A dataset with ``tile_names``, ``sources`` and ``class_pixels()``, such as
+            ``SegmentationTiles``.
+        budget (float | int | str): Fraction in (0, 1] (``1.0`` = all tiles), count >= 1 (``1`` = one
+            tile) or percentage (``'5%'``).
+        seed (int): **Which tiles** are labelled; budgets of one seed are nested. It is not the seed of
+            the run. Always write it in a config: MMEngine fills a missing ``seed`` of any sampler with
+            the run's seed, and runs with different seeds would then learn from different tiles.
+        strategy (str): ``class_covering``, ``random`` or ``source``.
+        shuffle (bool): Whether the tiles come in random order.
+        order_seed (int | None): Seed of the order and of the augmentation. None: drawn by MMEngine's
+            ``sync_random_seed``, which follows the run's seed.
+
+    Attributes:
+        tile_names (list[str]): The labelled tiles in the order of choice.
+
+    Raises:
+        TypeError: A dataset without tile names, or a budget of a wrong type.
+        ValueError: A budget of 0 or larger than the data, an unknown strategy.
+    """
+
+    def __init__(self, dataset: Sized, budget: float | int | str, seed: int | None = 0,
+                 strategy: str = 'class_covering', shuffle: bool = True,
+                 order_seed: int | None = None) -> None:
+        if not hasattr(dataset, 'tile_names'):
+            raise TypeError(f'LabelBudgetSampler needs a dataset with tile names, such as SegmentationTiles; '
+                            f'{type(dataset).__name__} has none')
+        if strategy not in STRATEGIES:
+            raise ValueError(f"unknown strategy '{strategy}'; there are {', '.join(STRATEGIES)}")
+        self.budget, self.strategy = budget, strategy
+        # The Runner passes None with ``diff_rank_seed=True``; the choice of tiles must not become random.
+        self.seed = 0 if seed is None else int(seed)
+        self.tile_names, summary = self._choose_once(dataset)
+        print_log(summary, logger='current')
+        place = {name: i for i, name in enumerate(dataset.tile_names)}
+        self._start_stream(sorted(place[name] for name in self.tile_names), order_seed, shuffle)
+
+    def _choose_once(self, dataset) -> tuple[list[str], str]:
+        """Choose on rank 0 and hand the result to every rank: masks are counted once."""
+        answer: list = [None]
+        failure = None
+        if get_dist_info()[0] == 0:
+            try:
+                answer[0] = self._choose(dataset)
+            except Exception as error:  # passed on: the other ranks would wait for ever
+                failure, answer[0] = error, f'rank 0 failed to choose the labelled tiles: {error}'
+        broadcast_object_list(answer)
+        if failure is not None:
+            raise failure
+        if isinstance(answer[0], str):
+            raise RuntimeError(answer[0])
+        return answer[0]
+
+    def _choose(self, dataset) -> tuple[list[str], str]:
+        names = list(dataset.tile_names)
+        pixels = dataset.class_pixels()
+        chosen = select_tiles(names, pixels, self.budget, self.seed, self.strategy, dataset.sources)
+        return chosen, self._summary(dataset, names, pixels, chosen)
+
+    def _summary(self, dataset, names: list[str], pixels: np.ndarray, chosen: list[str]) -> str:
+        """One log line: what was chosen and which classes it holds."""
+        rows = [names.index(name) for name in chosen]
+        classes = dataset.metainfo.get('classes') or [str(k) for k in range(pixels.shape[1])]
+        held = pixels[rows].sum(axis=0) > 0
+        covered = ', '.join(c for c, h in zip(classes, held) if h) or 'none'
+        absent = ', '.join(c for c, h in zip(classes, held) if not h) or 'none'
+        shown = ', '.join(chosen[:10]) + (', ...' if len(chosen) > 10 else '')
+        return (f'Label budget {self.budget} (seed {self.seed}, {self.strategy}): {len(chosen)} of '
+                f'{len(names)} tiles labelled: {shown}; classes covered: {covered}; not covered: {absent}')

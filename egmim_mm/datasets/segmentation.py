@@ -1,0 +1,149 @@
+"""Labelled tiles with any classes, all from the config."""
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from mmseg.datasets import BaseSegDataset
+
+from ..registry import DATASETS
+from .class_counts import count_class_pixels
+from .mask_values import IGNORE, MaskValues, parse_color
+from .position_seed import SeededByPosition
+from .tile_pairs import check_pair_size, find_pairs
+
+__all__ = ['SegmentationTiles']
+
+
+@DATASETS.register_module()
+class SegmentationTiles(SeededByPosition, BaseSegDataset):
+    """Image/mask pairs. After ``egmim_mm.LoadTileMask`` pixels are 0..K-1, and 255 where ignored.
+
+    A tile is named by its path relative to the image folder, without suffix; with ``*`` in
+    ``data_prefix`` the folder it stands for comes first: 'tile_3/image_part_001'.
+
+    Args:
+        data_root (str): Folder of the data set.
+        data_prefix (dict): ``img_path`` and ``seg_map_path`` below ``data_root``. One path component may
+            be ``*`` for any folder, the same in both. Leave ``seg_map_path`` out when there are no masks.
+        include (str | Sequence[str] | None): Shell patterns; a tile is used when its stem or its name
+            matches one: ``include='image_part_00[1-6]'``, ``include='tile_[1-6]/*'``.
+        ann_file (str): Split file with one tile name per line. Empty: every image.
+        img_suffix (str | Sequence[str]): Ending(s) of image files.
+        seg_map_suffix (str): Ending of mask files.
+        metainfo (dict): ``classes`` and, for colour masks or pictures, ``palette`` ((R, G, B) or
+            '#RRGGBB' per class).
+        mask_format (str): ``index``: single-channel files with class indices. ``color``: RGB or palette
+            files.
+        mask_values (Sequence | None): File value of each class, in class order. None: 0..K-1 for
+            ``index``, the palette for ``color``.
+        ignore_values (Sequence): File values that become 255. In index masks 255 is always ignored
+            unless ``mask_values`` lists it. Any other value is an error.
+        test_mode (bool): See MMEngine's ``BaseDataset``.
+        check_first (int): For that many pairs sizes are compared at start, for the others when loaded.
+        reduce_zero_label (bool): Not supported: ``mask_values`` says the same without ambiguity.
+        pipeline (Sequence): Transforms.
+        **kwargs: Arguments of mmseg's ``BaseSegDataset``.
+
+    Raises:
+        FileNotFoundError: A missing folder, no images, an image without mask, a listed tile without image.
+        TileReadError: An image and its mask differ in size, or a file is no image.
+        ValueError: Missing classes, a number of ``mask_values`` that differs from the number of classes,
+            values listed twice, ``reduce_zero_label=True``.
+    """
+
+    def __init__(self, data_root: str, data_prefix: dict | None = None,
+                 include: str | Sequence[str] | None = None, ann_file: str = '',
+                 img_suffix: str | Sequence[str] = '.jpg', seg_map_suffix: str = '.png',
+                 metainfo: dict | None = None, mask_format: str = 'index', mask_values: Sequence | None = None,
+                 ignore_values: Sequence = (), test_mode: bool = False, check_first: int = 5000,
+                 reduce_zero_label: bool = False, pipeline: Sequence = (), **kwargs: Any) -> None:
+        if reduce_zero_label:
+            raise ValueError('reduce_zero_label=True is not supported: for masks with 0 = ignored and classes '
+                             'from 1 on set mask_values=(1, 2, ...) and ignore_values=(0, )')
+        if kwargs.pop('ignore_index', IGNORE) != IGNORE:
+            raise ValueError(f'ignore_index must be {IGNORE}: list the file values to ignore in ignore_values')
+        metainfo = _with_rgb_palette(metainfo if metainfo is not None else self.METAINFO)
+        self.mask_table = _mask_table(metainfo, mask_format, mask_values, ignore_values)
+        self.include, self.check_first = include, check_first
+        if data_prefix is None:
+            data_prefix = dict(img_path='images', seg_map_path='masks')
+        super().__init__(ann_file=ann_file, img_suffix=img_suffix, seg_map_suffix=seg_map_suffix,
+                         metainfo=metainfo, data_root=str(data_root), data_prefix=dict(data_prefix),
+                         pipeline=list(pipeline), test_mode=test_mode, **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """Find the pairs and compare the first sizes."""
+        names = None
+        if self.ann_file:
+            if not os.path.isfile(self.ann_file):
+                raise FileNotFoundError(f'split file {self.ann_file} does not exist')
+            with open(self.ann_file, encoding='utf-8') as file:
+                names = [line.strip() for line in file if line.strip()]
+        pairs = find_pairs(self.data_prefix['img_path'], self.data_prefix.get('seg_map_path'), self.img_suffix,
+                           self.seg_map_suffix, self.include, names)
+        for pair in pairs[:self.check_first]:
+            if 'seg_map_path' in pair:
+                check_pair_size(pair['img_path'], pair['seg_map_path'])
+        return [dict(pair, label_map=None, reduce_zero_label=False, seg_fields=[]) for pair in pairs]
+
+    def get_data_info(self, idx: int) -> dict:
+        """Paths, name and source of tile ``idx`` with the value table of its mask (``mask_table``)."""
+        info = super().get_data_info(idx)
+        info['mask_table'] = self.mask_table
+        return info
+
+    @property
+    def tile_names(self) -> list[str]:
+        """N unique names in the order of the data set."""
+        return [self.get_data_info(i)['tile_name'] for i in range(len(self))]
+
+    @property
+    def sources(self) -> list[str] | None:
+        """N sources (the folder ``*`` stands for), or None for a data set without ``*``."""
+        sources = [self.get_data_info(i)['source'] for i in range(len(self))]
+        return None if any(source is None for source in sources) else sources
+
+    def class_pixels(self) -> np.ndarray:
+        """(N, K) int64: pixels of each class in each tile.
+
+        Reads all masks the first time; later runs read a cache below ``data_root``.
+
+        Raises:
+            ValueError: The data set has no masks.
+            TileReadError: A mask cannot be read or holds a value that is not in the class list.
+        """
+        infos = [self.get_data_info(i) for i in range(len(self))]
+        if any('seg_map_path' not in info for info in infos):
+            raise ValueError(f'{self.data_root} was set up without masks: data_prefix has no seg_map_path')
+        return count_class_pixels([info['tile_name'] for info in infos], [info['seg_map_path'] for info in infos],
+                                  self.mask_table, self.data_root)
+
+
+def _with_rgb_palette(metainfo: dict) -> dict:
+    """Check the classes and turn '#RRGGBB' in the palette into (R, G, B), as mmseg draws it."""
+    metainfo = dict(metainfo)
+    classes = metainfo.get('classes')
+    if not classes or isinstance(classes, str):
+        raise ValueError("metainfo needs the class names: metainfo=dict(classes=('road', ...), palette=[...])")
+    metainfo['classes'] = tuple(classes)
+    if metainfo.get('palette'):
+        packed = [parse_color(color) for color in metainfo['palette']]
+        if len(packed) != len(classes):
+            raise ValueError(f'{len(packed)} colours in the palette for {len(classes)} classes')
+        metainfo['palette'] = [[c >> 16, c >> 8 & 255, c & 255] for c in packed]
+    return metainfo
+
+
+def _mask_table(metainfo: dict, mask_format: str, mask_values: Sequence | None,
+                ignore_values: Sequence) -> MaskValues:
+    count = len(metainfo['classes'])
+    if mask_values is None:
+        mask_values = metainfo.get('palette') if mask_format == 'color' else range(count)
+        if not mask_values:
+            raise ValueError("mask_format='color' needs mask_values or a palette")
+    if len(mask_values) != count:
+        raise ValueError(f'{len(mask_values)} mask_values for {count} classes: give one file value per class')
+    return MaskValues(mask_format, tuple(mask_values), tuple(ignore_values))

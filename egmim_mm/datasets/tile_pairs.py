@@ -1,0 +1,132 @@
+"""Finding image/mask pairs on disk and checking that they belong together."""
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+
+from mmengine.logging import print_log
+
+from .imagery import find_images, matches_any
+from .tile_reading import TileReadError, image_size
+
+__all__ = ['check_pair_size', 'find_pairs']
+
+
+def find_pairs(img_prefix: str, seg_prefix: str | None, img_suffix: str | Sequence[str], seg_map_suffix: str,
+               include: str | Sequence[str] | None = None, names: Sequence[str] | None = None) -> list[dict]:
+    """Pair images with masks of the same relative stem.
+
+    Args:
+        img_prefix (str): Image folder. One path component may be ``*``: any folder.
+        seg_prefix (str | None): Mask folder, with the same ``*``; None for images without masks.
+        img_suffix (str | Sequence[str]): Ending (or endings) of image files.
+        seg_map_suffix (str): Ending of mask files; mask = stem + ending.
+        include (str | Sequence[str] | None): Shell patterns on the relative stem or the tile name.
+        names (Sequence[str] | None): Only these tile names (lines of a split file).
+
+    Returns:
+        list[dict]: ``tile_name``, ``source`` (the folder ``*`` stands for, else None), ``img_path`` and
+        ``seg_map_path`` (if there are masks), sorted by name.
+
+    Raises:
+        FileNotFoundError: A missing folder, an image without a mask, no image at all, or a name without
+            an image.
+        ValueError: A bad ``*``, or two images with the same stem.
+    """
+    suffixes = (img_suffix, ) if isinstance(img_suffix, str) else tuple(img_suffix)
+    pairs: dict[str, dict] = {}
+    orphans: list[str] = []
+    for source, img_dir, seg_dir in _folders(img_prefix, seg_prefix):
+        prefix = '' if source is None else f'{source}/'
+        images = _stems(img_dir, suffixes)
+        masks = {} if seg_dir is None else dict(_stems(seg_dir, (seg_map_suffix, )))
+        for stem, file in images:
+            name = prefix + stem
+            if name in pairs:
+                raise ValueError(f"two images are called '{name}': {pairs[name]['img_path']} and "
+                                 f'{os.path.join(img_dir, file)}')
+            pairs[name] = dict(tile_name=name, source=source, stem=stem, img_path=os.path.join(img_dir, file))
+            if seg_dir is not None:
+                pairs[name]['seg_map_path'] = os.path.join(seg_dir, stem + seg_map_suffix)
+                pairs[name]['has_mask'] = stem in masks
+        known = {stem for stem, _ in images}
+        orphans += [os.path.join(seg_dir, file) for stem, file in masks.items() if stem not in known]
+
+    if orphans:
+        print_log(f'{len(orphans)} masks have no image and are not used, e.g. {orphans[0]}', logger='current',
+                  level=logging.WARNING)
+    chosen = _choose(pairs, include, names, img_prefix, suffixes)
+    without = [p for p in chosen if not p.get('has_mask', True)]
+    if without:
+        raise FileNotFoundError(f"{len(without)} of {len(chosen)} images have no mask, e.g. "
+                                f"{without[0]['img_path']}: expected {without[0]['seg_map_path']}")
+    return [{k: v for k, v in p.items() if k not in ('stem', 'has_mask')} for p in chosen]
+
+
+def _choose(pairs: dict[str, dict], include, names: Sequence[str] | None, img_prefix: str,
+            suffixes: Sequence[str]) -> list[dict]:
+    if not pairs:
+        raise FileNotFoundError(f'no images with the suffix {" or ".join(suffixes)} in {img_prefix}')
+    if names is not None:
+        absent = [name for name in names if name not in pairs]
+        if absent:
+            raise FileNotFoundError(f'{len(absent)} of {len(names)} listed tiles have no image in {img_prefix}: '
+                                    f'{", ".join(absent[:5])}')
+        pairs = {name: pairs[name] for name in names}
+    chosen = [pairs[name] for name in sorted(pairs) if matches_any(include, pairs[name]['stem'], name)]
+    if not chosen:
+        raise FileNotFoundError(f'none of the {len(pairs)} images in {img_prefix} matches include={include!r}')
+    return chosen
+
+
+def _stems(folder: str, suffixes: Sequence[str]) -> list[tuple[str, str]]:
+    """(stem, file) of every file below the folder that ends with one of the suffixes."""
+    files = find_images(folder, suffixes)
+    return [(next(f[:-len(s)] for s in suffixes if f.lower().endswith(s.lower())), f) for f in files]
+
+
+def _folders(img_prefix: str, seg_prefix: str | None) -> list[tuple[str | None, str, str | None]]:
+    """(source, image folder, mask folder) for each folder ``*`` stands for."""
+    prefixes = [p for p in (img_prefix, seg_prefix) if p is not None]
+    stars = [_split_star(p) for p in prefixes]
+    if all(star is None for star in stars):
+        return [(None, img_prefix, seg_prefix)]
+    if any(star is None for star in stars):
+        raise ValueError(f"'*' must be in both prefixes or in none: {img_prefix!r}, {seg_prefix!r}")
+    found = []
+    base, rest = stars[0]
+    if not os.path.isdir(base):
+        raise FileNotFoundError(f'image folder {base} does not exist')
+    for source in sorted(os.listdir(base)):
+        if source.startswith('.') or not os.path.isdir(os.path.join(base, source, rest)):
+            continue
+        folders = [os.path.join(b, source, r) for b, r in stars]
+        found.append((source, folders[0], folders[1] if seg_prefix is not None else None))
+    if not found:
+        raise FileNotFoundError(f'no folder matches {img_prefix}')
+    return found
+
+
+def _split_star(prefix: str) -> tuple[str, str] | None:
+    """'a/*/b' -> ('a', 'b'); None without a '*'."""
+    parts = prefix.replace(os.sep, '/').split('/')
+    stars = [i for i, part in enumerate(parts) if '*' in part]
+    if not stars:
+        return None
+    if len(stars) > 1 or parts[stars[0]] != '*':
+        raise ValueError(f"data_prefix {prefix!r}: '*' may stand for exactly one whole path component")
+    at = stars[0]
+    return '/'.join(parts[:at]) or '/', '/'.join(parts[at + 1:])
+
+
+def check_pair_size(img_path: str, seg_map_path: str) -> None:
+    """Compare the sizes in the two headers.
+
+    Raises:
+        TileReadError: Sizes differ or a file cannot be read.
+    """
+    image, mask = image_size(img_path), image_size(seg_map_path)
+    if image != mask:
+        raise TileReadError(f'{seg_map_path}: the mask has {mask[0]} x {mask[1]} px (height x width) but its '
+                            f'image {img_path} has {image[0]} x {image[1]}')

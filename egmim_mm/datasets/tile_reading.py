@@ -1,0 +1,103 @@
+"""Reading tiles and their headers with Pillow; every failure names the file."""
+from __future__ import annotations
+
+import io
+from os import PathLike
+
+import mmcv
+import mmengine.fileio as fileio
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+__all__ = ['TileReadError', 'image_size', 'read_image', 'read_raw']
+
+# Everything Pillow raises for files that are broken, truncated or not images.
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, UnidentifiedImageError)
+
+# Modes whose conversion to 8-bit RGB is lossless or drops only alpha. Pillow silently clips the others
+# (16-bit and float samples).
+_EIGHT_BIT_MODES = ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'RGBX', 'CMYK', 'YCbCr')
+
+
+class TileReadError(ValueError):
+    """A file that cannot be used as a tile; the message names the file and the reason."""
+
+
+def image_size(path: str | PathLike) -> tuple[int, int]:
+    """(height, width) in px from the header alone, without decoding.
+
+    Raises:
+        TileReadError: The file is missing, is not an image, or has samples that are not 8-bit.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            mode = image.mode
+    except FileNotFoundError:
+        raise TileReadError(f'{path}: no such file') from None
+    except Image.DecompressionBombError:
+        raise TileReadError(f'{path}: too large to be read as one tile; cut it into tiles') from None
+    except _BROKEN as error:
+        raise TileReadError(f'{path}: not an image that Pillow can read ({error})') from error
+    _check_mode(path, mode, _EIGHT_BIT_MODES + ('I', 'I;16', 'I;16L', 'I;16B'))
+    return height, width
+
+
+def read_image(path: str | PathLike, backend_args: dict | None = None) -> np.ndarray:
+    """Decode an 8-bit image: (H, W, 3) uint8 BGR, as MMCV's loaders give it.
+
+    The EXIF orientation is not applied: masks carry none, and the two must match.
+
+    Raises:
+        TileReadError: The file is missing, truncated, not an image or not 8-bit.
+    """
+    content, mode = _read_bytes(path, backend_args)
+    _check_mode(path, mode, _EIGHT_BIT_MODES)
+    return _decode(path, content, 'color_ignore_orientation')
+
+
+def read_raw(path: str | PathLike, as_rgb: bool, backend_args: dict | None = None) -> np.ndarray:
+    """Decode a mask file.
+
+    Args:
+        path: The file.
+        as_rgb (bool): True: colours, also of a palette file, as (H, W, 3) uint8 RGB. False: the stored
+            numbers, (H, W) or (H, W, bands); of a palette file its indices.
+
+    Raises:
+        TileReadError: The file is missing, truncated or not an image.
+    """
+    content, mode = _read_bytes(path, backend_args)
+    if as_rgb:
+        _check_mode(path, mode, _EIGHT_BIT_MODES)
+        return _decode(path, content, 'color_ignore_orientation', 'rgb')
+    raw = _decode(path, content, 'unchanged')
+    return raw.astype(np.uint8) if raw.dtype == bool else raw
+
+
+def _read_bytes(path: str | PathLike, backend_args: dict | None) -> tuple[bytes, str]:
+    """Content of the file and the mode Pillow gives it."""
+    try:
+        content = fileio.get(path, backend_args=backend_args)
+    except OSError as error:
+        raise TileReadError(f'{path}: cannot be read ({error})') from error
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return content, image.mode
+    except Image.DecompressionBombError:
+        raise TileReadError(f'{path}: too large to be read as one tile; cut it into tiles') from None
+    except _BROKEN as error:
+        raise TileReadError(f'{path}: not an image that Pillow can read ({error})') from error
+
+
+def _check_mode(path: str | PathLike, mode: str, allowed: tuple[str, ...]) -> None:
+    if mode not in allowed:
+        raise TileReadError(f"{path}: samples of Pillow's mode '{mode}' are not 8-bit; convert the file to "
+                            '8-bit first')
+
+
+def _decode(path: str | PathLike, content: bytes, flag: str, channel_order: str = 'bgr') -> np.ndarray:
+    try:
+        return mmcv.imfrombytes(content, flag=flag, channel_order=channel_order, backend='pillow')
+    except _BROKEN as error:
+        raise TileReadError(f'{path}: truncated or damaged image ({error})') from error

@@ -1,0 +1,231 @@
+"""Transforms: loading with named errors and a bounded cache, and geometric augmentation."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from mmcv.transforms import BaseTransform
+
+from ..registry import TRANSFORMS
+from .mask_values import IGNORE, read_mask
+from .tile_reading import TileReadError, read_image
+
+__all__ = ['LoadTile', 'LoadTileMask', 'RandomQuarterTurn', 'RandomScaledCrop', 'crop_and_scale']
+
+
+class ArrayCache:
+    """Arrays by file name, up to a number of bytes; one per process.
+
+    What is in stays in: tiles are drawn in random order, where evicting would only cause more reading.
+    The stored arrays are read-only, so that no later transform can change the next sample.
+    """
+
+    def __init__(self, limit_mb: float) -> None:
+        self.free = int(limit_mb * 2**20)
+        self.arrays: dict[str, np.ndarray] = {}
+
+    def get(self, path: str) -> np.ndarray | None:
+        return self.arrays.get(path)
+
+    def put(self, path: str, array: np.ndarray) -> None:
+        if array.nbytes <= self.free:
+            self.free -= array.nbytes
+            array.flags.writeable = False
+            self.arrays[path] = array
+
+
+@TRANSFORMS.register_module()
+class LoadTile(BaseTransform):
+    """Load an image; broken and truncated files are named.
+
+    **Required Keys:**
+
+    - img_path (str)
+
+    **Added Keys:**
+
+    - img (np.uint8, (H, W, 3), BGR, 0..255; read-only when it comes from the cache)
+    - img_shape (tuple[int, int]): (H, W).
+    - ori_shape (tuple[int, int]): (H, W).
+
+    Args:
+        cache_mb (float): Decoded tiles kept in RAM, in MiB **per process** (each loader worker has its
+            own). 0: none.
+        backend_args (dict | None): Arguments of MMEngine's file backend.
+    """
+
+    def __init__(self, cache_mb: float = 0, backend_args: dict | None = None) -> None:
+        self.cache = ArrayCache(cache_mb)
+        self.backend_args = backend_args
+
+    def transform(self, results: dict) -> dict:
+        path = results['img_path']
+        image = self.cache.get(path)
+        if image is None:
+            image = read_image(path, self.backend_args)
+            self.cache.put(path, image)
+        results['img'] = image
+        results['img_shape'] = results['ori_shape'] = image.shape[:2]
+        return results
+
+
+@TRANSFORMS.register_module()
+class LoadTileMask(BaseTransform):
+    """Load the mask of a ``SegmentationTiles`` sample as classes.
+
+    **Required Keys:**
+
+    - seg_map_path (str)
+    - mask_table (MaskValues): From the data set.
+    - seg_fields (list)
+    - ori_shape (tuple[int, int], optional): Compared with the size of the mask.
+
+    **Modified Keys:**
+
+    - seg_fields: 'gt_seg_map' is appended.
+
+    **Added Keys:**
+
+    - gt_seg_map (np.uint8, (H, W): 0..K-1, 255 = ignored; read-only when it comes from the cache)
+
+    Args:
+        cache_mb (float): As in :class:`LoadTile`.
+        backend_args (dict | None): Arguments of MMEngine's file backend.
+    """
+
+    def __init__(self, cache_mb: float = 0, backend_args: dict | None = None) -> None:
+        self.cache = ArrayCache(cache_mb)
+        self.backend_args = backend_args
+
+    def transform(self, results: dict) -> dict:
+        path = results['seg_map_path']
+        mask = self.cache.get(path)
+        if mask is None:
+            mask = read_mask(path, results['mask_table'], self.backend_args)
+            self.cache.put(path, mask)
+        if 'ori_shape' in results and mask.shape != tuple(results['ori_shape'][:2]):
+            raise TileReadError(f"{path}: the mask has {mask.shape[0]} x {mask.shape[1]} px (height x width) but "
+                                f"its image {results.get('img_path')} has {results['ori_shape'][0]} x "
+                                f"{results['ori_shape'][1]}")
+        results['gt_seg_map'] = mask
+        results['seg_fields'] = [*results.get('seg_fields', []), 'gt_seg_map']
+        return results
+
+
+def crop_and_scale(array: np.ndarray, top: int, left: int, window: tuple[int, int], size: tuple[int, int],
+                   interpolation: int) -> np.ndarray:
+    """Cut ``window`` = (h, w) px at (top, left) out of (H, W[, C]) and resize it to ``size`` = (h, w)."""
+    cut = array[top:top + window[0], left:left + window[1]]
+    if window == size:
+        return cut.copy()
+    return cv2.resize(np.ascontiguousarray(cut), size[::-1], interpolation=interpolation)
+
+
+@TRANSFORMS.register_module()
+class RandomScaledCrop(BaseTransform):
+    """Random scale and crop in one step: cut a window of crop / scale px, then resize it to the crop.
+
+    The result is that of scaling the tile and cropping, without scaling the pixels that are thrown
+    away. A tile smaller than the window is scaled whole and padded below and on the right, with the
+    label 255.
+
+    **Required Keys:**
+
+    - img ((H, W, 3) uint8)
+    - gt_seg_map ((H, W) uint8, optional)
+
+    **Modified Keys:**
+
+    - img, gt_seg_map: (crop height, crop width)
+    - img_shape
+
+    **Added Keys:**
+
+    - scale_factor (tuple[float, float]): Scale in x and y.
+
+    Args:
+        crop_size (int | tuple[int, int]): Crop in px; (height, width).
+        scale_range (tuple[float, float]): The scale is drawn uniformly from it; 2 enlarges twofold.
+        cat_max_ratio (float): A window whose most frequent class takes this share of its labelled pixels
+            or more, or without any label, is drawn again, at most ten times. 1 accepts every window.
+        pad_value (Sequence[int]): BGR colour of padding. The ImageNet mean becomes 0 after
+            normalisation, as in mmseg's own padding.
+    """
+
+    ATTEMPTS = 10
+
+    def __init__(self, crop_size: int | tuple[int, int], scale_range: tuple[float, float] = (0.5, 2.0),
+                 cat_max_ratio: float = 0.75, pad_value: Sequence[int] = (104, 116, 124)) -> None:
+        self.crop_size = (crop_size, crop_size) if isinstance(crop_size, int) else tuple(crop_size)
+        if not 0 < scale_range[0] <= scale_range[1]:
+            raise ValueError(f'scale_range {scale_range} must be (smallest, largest), both above 0')
+        if len(self.crop_size) != 2 or min(self.crop_size) < 1:
+            raise ValueError(f'crop_size {crop_size} must be positive')
+        self.scale_range, self.cat_max_ratio, self.pad_value = tuple(scale_range), cat_max_ratio, tuple(pad_value)
+
+    def transform(self, results: dict) -> dict:
+        image, seg = results['img'], results.get('gt_seg_map')
+        scale = np.random.uniform(*self.scale_range)
+        window = tuple(min(full, max(1, round(crop / scale))) for full, crop in zip(image.shape, self.crop_size))
+        # Where the tile is smaller than the window its side is scaled, else the crop is filled exactly.
+        size = tuple(crop if win == round(crop / scale) else max(1, min(crop, round(win * scale)))
+                     for win, crop in zip(window, self.crop_size))
+        top, left = self._draw_corner(image.shape, window, seg)
+
+        shrinking = size[0] * size[1] < window[0] * window[1]
+        interpolation = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
+        results['img'] = self._pad(crop_and_scale(image, top, left, window, size, interpolation), self.pad_value)
+        if seg is not None:
+            # EXACT samples at pixel centres like the image; plain NEAREST is shifted by half a pixel.
+            seg = crop_and_scale(seg, top, left, window, size, cv2.INTER_NEAREST_EXACT)
+            results['gt_seg_map'] = self._pad(seg, IGNORE)
+        results['img_shape'] = self.crop_size
+        results['scale_factor'] = (size[1] / window[1], size[0] / window[0])
+        return results
+
+    def _draw_corner(self, shape: tuple, window: tuple[int, int], seg: np.ndarray | None) -> tuple[int, int]:
+        for _ in range(self.ATTEMPTS):
+            top, left = (np.random.randint(0, full - win + 1) for full, win in zip(shape, window))
+            if seg is None or self.cat_max_ratio >= 1:
+                break
+            # Every fourth pixel is enough to judge a window and costs a sixteenth.
+            counts = np.bincount(seg[top:top + window[0]:4, left:left + window[1]:4].ravel(),
+                                 minlength=IGNORE + 1)[:IGNORE]
+            if counts.sum() > 0 and counts.max() < self.cat_max_ratio * counts.sum():
+                break
+        return top, left
+
+    def _pad(self, array: np.ndarray, value) -> np.ndarray:
+        below, right = (crop - side for crop, side in zip(self.crop_size, array.shape))
+        if below == 0 and right == 0:
+            return array
+        return cv2.copyMakeBorder(array, 0, below, 0, right, cv2.BORDER_CONSTANT, value=value)
+
+
+@TRANSFORMS.register_module()
+class RandomQuarterTurn(BaseTransform):
+    """Turn by 0, 90, 180 or 270 degrees, each with the same probability: aerial images have no up.
+
+    **Required Keys:**
+
+    - img ((H, W, C))
+    - gt_seg_map ((H, W), optional)
+
+    **Modified Keys:**
+
+    - img, gt_seg_map, img_shape
+
+    **Added Keys:**
+
+    - quarter_turns (int): Counter-clockwise turns, 0..3.
+    """
+
+    def transform(self, results: dict) -> dict:
+        turns = int(np.random.randint(4))
+        for key in ('img', 'gt_seg_map'):
+            if turns and key in results:
+                results[key] = np.ascontiguousarray(np.rot90(results[key], turns))
+        results['img_shape'] = results['img'].shape[:2]
+        results['quarter_turns'] = turns
+        return results
