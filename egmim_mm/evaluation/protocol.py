@@ -1,0 +1,68 @@
+"""What a run was trained and judged on, as plain values for ``results.json``. Pure functions."""
+from typing import Any
+
+DATASET_KEYS = ('data_root', 'data_prefix', 'include', 'ann_file', 'list_file', 'img_suffix',
+                'seg_map_suffix')
+SAMPLER_KEYS = ('budget', 'seed', 'strategy', 'unit')
+
+
+def split_facts(dataset_cfg: dict | None, dataset: Any = None) -> dict[str, Any]:
+    """Which files a data set is made of.
+
+    Args:
+        dataset_cfg: The data set's config; only the keys that select files are kept.
+        dataset: The built data set, if there is one; adds the number of tiles.
+
+    Returns:
+        ``type``, the keys of ``DATASET_KEYS`` that are set, ``num_tiles``.
+    """
+    cfg = dict(dataset_cfg or {})
+    facts = {'type': cfg.get('type', type(dataset).__name__)}
+    facts.update({key: cfg[key] for key in DATASET_KEYS if cfg.get(key)})
+    if dataset is not None:
+        facts['num_tiles'] = len(dataset)
+    return facts
+
+
+def label_facts(sampler_cfg: dict | None, sampler: Any = None) -> dict[str, Any]:
+    """Which tiles' labels a run may use.
+
+    Args:
+        sampler_cfg: The training sampler's config.
+        sampler: The built sampler; one that has ``tile_names`` says which tiles it draws from.
+
+    Returns:
+        ``sampler``, the keys of ``SAMPLER_KEYS`` it has, and ``tiles``: the names, or None if the
+        sampler draws from all tiles of the split.
+    """
+    cfg = dict(sampler_cfg or {})
+    facts = {'sampler': cfg.get('type', type(sampler).__name__)}
+    for key in SAMPLER_KEYS:
+        value = getattr(sampler, key, cfg.get(key))
+        if value is not None:
+            facts[key] = value
+    names: list[str] | None = getattr(sampler, 'tile_names', None)
+    facts['tiles'] = None if names is None else list(names)
+    return facts
+
+
+def training_facts(cfg: dict, dataloader: Any, seed: int | None, processes: int) -> dict[str, Any]:
+    """The training half of the protocol.
+
+    Args:
+        cfg: The resolved config of the run.
+        dataloader: The built training loader.
+        seed: Seed of the run.
+        processes: Number of processes, to give the global batch size.
+
+    Returns:
+        ``split``, ``labels``, ``batch_size`` (global), ``max_iters``, ``seed``.
+    """
+    loader_cfg = cfg.get('train_dataloader') or {}
+    batch_size = getattr(dataloader, 'batch_size', None) or loader_cfg.get('batch_size')
+    return dict(
+        split=split_facts(loader_cfg.get('dataset'), dataloader.dataset),
+        labels=label_facts(loader_cfg.get('sampler'), dataloader.sampler),
+        batch_size=batch_size * processes if batch_size else None,
+        max_iters=(cfg.get('train_cfg') or {}).get('max_iters'),
+        seed=seed)

@@ -1,0 +1,177 @@
+"""The hook that leaves ``results.json`` in the work dir of every run."""
+import time
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import get_world_size, is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import BaseLoop
+
+from egmim_mm.registry import HOOKS
+
+from .protocol import split_facts, training_facts
+from .provenance import device_description, file_sha256, git_state, package_versions, plain, write_json
+
+META_KEY = 'egmim_mm'
+LOSS_WINDOW = 50
+
+
+@HOOKS.register_module()
+class ResultsHook(Hook):
+    """Write every metric of a run, and what is needed to judge it, into one JSON file.
+
+    The file is rewritten after each evaluation and at the end of training; the last one stands. What
+    a model was trained on (split, labelled tiles, seed, where its backbone came from, time) is also
+    saved in the ``meta`` of each checkpoint, so a later test of that checkpoint repeats it.
+
+    Keys of the file: ``phase`` (``'train'``, ``'val'`` or ``'test'``: what wrote it last), ``metrics``
+    and ``units``, ``confusion`` (pooled counts), ``iteration`` (of the weights the metrics belong
+    to), ``protocol`` (``classes``, ``evaluation``, ``training``), ``train_losses`` (means over the
+    last ``LOSS_WINDOW`` iterations), ``backbone_source`` (path, hash and ancestors of the weights the
+    run started from; None means random), ``checkpoint`` (the file tested), ``duration_s``,
+    ``versions``, ``git``, ``device``, ``config``, ``finished``. A number that is undefined, such as
+    the IoU of an absent class, is null.
+
+    Args:
+        out_file: File name inside the work dir.
+    """
+
+    # Before CheckpointHook (VERY_LOW), after the hooks that compute.
+    priority = 'LOW'
+
+    def __init__(self, out_file: str = 'results.json') -> None:
+        self.out_file = out_file
+        self._training: dict[str, Any] | None = None  # protocol of the training run
+        self._source: dict | None = None
+        self._evaluation: dict[str, Any] = {}  # what the last evaluation found
+        self._iteration: int | None = None
+        self._earlier_s = 0.0  # training time before a resume
+        self._train_start: float | None = None
+        self._phase_start: float | None = None
+
+    # ---- training ----
+    def before_train(self, runner) -> None:
+        """Note what the run is trained on, and start the clock."""
+        self._train_start = time.monotonic()
+        resumed, loaded = runner._resume, None if runner._resume else runner._load_from
+        self._source = (runner.cfg.get('backbone_source') or (self._source if resumed else None)
+                        or _file_facts(loaded) or _declared_source(runner.cfg))
+        self._training = training_facts(runner.cfg, runner.train_dataloader, runner.seed,
+                                        get_world_size())
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Put the training facts into the checkpoint's ``meta``."""
+        checkpoint['meta'][META_KEY] = plain(
+            dict(training=self._training, backbone_source=self._source, train_s=self._train_s()))
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Take the facts over from a checkpoint that is tested or resumed."""
+        meta = checkpoint.get('meta') or {}
+        facts = meta.get(META_KEY) or {}
+        self._iteration = meta.get('iter')
+        self._training, self._source = facts.get('training'), facts.get('backbone_source')
+        # Weights that only start a new run bring no training time of their own.
+        testing = not isinstance(runner._train_loop, BaseLoop)
+        self._earlier_s = facts.get('train_s', 0.0) if testing or runner._resume else 0.0
+
+    def after_train(self, runner) -> None:
+        """Write the file for good: the training time is known now."""
+        self._evaluation.setdefault('iteration', runner.iter)
+        self._write(runner, 'train' if not self._evaluation.get('metrics') else 'val')
+
+    def _train_s(self) -> float:
+        running = 0.0 if self._train_start is None else time.monotonic() - self._train_start
+        return self._earlier_s + running
+
+    # ---- evaluation ----
+    def before_val_epoch(self, runner) -> None:
+        self._phase_start = time.monotonic()
+
+    def before_test_epoch(self, runner) -> None:
+        self._phase_start = time.monotonic()
+
+    def after_val_epoch(self, runner, metrics: dict[str, float] | None = None) -> None:
+        """Write the metrics of a validation."""
+        self._after_evaluation(runner, runner.val_loop, 'val', metrics)
+
+    def after_test_epoch(self, runner, metrics: dict[str, float] | None = None) -> None:
+        """Write the metrics of a test."""
+        self._after_evaluation(runner, runner.test_loop, 'test', metrics)
+
+    def _after_evaluation(self, runner, loop, phase: str, metrics: dict[str, float] | None) -> None:
+        dataset = loop.dataloader.dataset
+        classes = list((getattr(dataset, 'metainfo', None) or {}).get('classes') or ())
+        in_training = self._train_start is not None
+        self._evaluation = dict(
+            metrics=dict(metrics or {}),
+            iteration=runner.iter if in_training else self._iteration,
+            evaluation_s=time.monotonic() - self._phase_start,
+            classes=classes,
+            split=split_facts((runner.cfg.get(f'{phase}_dataloader') or {}).get('dataset'), dataset),
+            **_from_evaluator(loop.evaluator, classes))
+        self._write(runner, phase)
+
+    # ---- the file ----
+    def _write(self, runner, phase: str) -> None:
+        if is_main_process():
+            write_json(Path(runner.work_dir) / self.out_file, self._document(runner, phase))
+
+    def _document(self, runner, phase: str) -> dict[str, Any]:
+        found = self._evaluation
+        return dict(
+            phase=phase,
+            metrics=found.get('metrics', {}),
+            units=found.get('units', {}),
+            confusion=found.get('confusion'),
+            iteration=found.get('iteration'),
+            protocol=dict(classes=found.get('classes'), evaluation=found.get('split'),
+                          training=self._training),
+            train_losses=_recent_losses(runner) if self._train_start is not None else {},
+            backbone_source=self._source,
+            checkpoint=_tested_file(runner) if phase == 'test' else None,
+            duration_s=dict(training=self._train_s(), evaluation=found.get('evaluation_s')),
+            versions=package_versions(),
+            git=git_state(),
+            device=device_description(next(runner.model.parameters()).device, get_world_size()),
+            config=runner.cfg.filename,
+            finished=time.strftime('%Y-%m-%dT%H:%M:%S%z'))
+
+
+def _from_evaluator(evaluator, classes) -> dict[str, Any]:
+    """Units and the pooled confusion matrix, from the metrics that have them."""
+    units: dict[str, str] = {}
+    confusion = None
+    for metric in evaluator.metrics:
+        prefix = f'{metric.prefix}/' if metric.prefix else ''
+        units.update({prefix + key: unit for key, unit in getattr(metric, 'units', {}).items()})
+        counts = getattr(metric, 'confusion', None)
+        if counts is not None:
+            confusion = dict(classes=classes, rows='truth', columns='prediction', counts=counts)
+    return dict(units=units, confusion=confusion)
+
+
+def _recent_losses(runner) -> dict[str, float]:
+    """Mean of each training loss over the last iterations; empty before the first."""
+    scalars = runner.message_hub.log_scalars
+    return {
+        name[len('train/'):]: buffer.mean(LOSS_WINDOW)
+        for name, buffer in scalars.items() if name.startswith('train/') and 'loss' in name
+    }
+
+
+def _declared_source(cfg) -> dict[str, Any] | None:
+    """The weights that the config's own ``init_cfg`` loads into the backbone."""
+    init_cfg = (cfg.get('model') or {}).get('backbone', {}).get('init_cfg')
+    path = init_cfg.get('checkpoint') if isinstance(init_cfg, dict) else None
+    return _file_facts(path)
+
+
+def _tested_file(runner) -> dict[str, Any] | None:
+    """Path and hash of the weights under test."""
+    return _file_facts(runner._load_from)
+
+
+def _file_facts(path: str | None) -> dict[str, Any] | None:
+    if not path:
+        return None
+    return dict(path=str(path), sha256=file_sha256(path) if Path(path).is_file() else None)

@@ -1,0 +1,67 @@
+"""mmseg's IoU metric, with exact counts and every per-class number returned."""
+
+import torch
+from mmengine.logging import print_log
+from mmseg.evaluation import IoUMetric
+from rich.console import Console
+from rich.table import Table
+
+from egmim_mm.registry import METRICS
+
+from .confusion import confusion_matrix, segmentation_scores
+
+
+@METRICS.register_module()
+class SegmentationMetric(IoUMetric):
+    """mIoU, mF1, OA, mAcc, kappa and per-class IoU and F1 from the pooled confusion matrix.
+
+    mmseg's :class:`IoUMetric` logs the per-class values and drops them, rounds the others, and sums
+    pixels in float32. This one keeps its options ``ignore_index``, ``output_dir`` (write the
+    predictions as PNG), ``format_only``, ``collect_device`` and ``prefix``, and returns all numbers
+    of :func:`~egmim_mm.evaluation.segmentation_scores`, unrounded.
+
+    Attributes:
+        confusion (Tensor | None): (K, K) int64 counts of the last evaluation (rows: truth, columns:
+            prediction); set in the main process, where :class:`ResultsHook` reads it.
+        units (dict): Unit of each score; a key ending in ``/*`` stands for all classes.
+    """
+
+    units = {'mIoU': '%', 'mF1': '%', 'OA': '%', 'mAcc': '%', 'kappa': '1', 'IoU/*': '%', 'F1/*': '%'}
+
+    def __init__(self, ignore_index: int = 255, **kwargs) -> None:
+        super().__init__(ignore_index=ignore_index, **kwargs)
+        self.confusion = None
+
+    # The parent's `process` calls this for each image and stores what it returns.
+    intersect_and_union = staticmethod(confusion_matrix)
+
+    def compute_metrics(self, results: list[torch.Tensor]) -> dict[str, float]:
+        """Pool the matrices of all images and score them.
+
+        Args:
+            results: One (K, K) int64 tensor for each image.
+
+        Returns:
+            The scores; empty with ``format_only``.
+        """
+        if self.format_only:
+            return super().compute_metrics(results)
+        classes = self.dataset_meta['classes']
+        self.confusion = torch.stack(results).sum(0)
+        scores = segmentation_scores(self.confusion, classes)
+        print_log('per-class results:\n' + _table(scores, classes), logger='current')
+        return scores
+
+
+def _table(scores: dict[str, float], classes) -> str:
+    """Plain-text table, a row for each class and one for the means."""
+    table = Table('class', box=None)
+    for header in ('IoU %', 'F1 %'):
+        table.add_column(header, justify='right')
+    for name in classes:
+        table.add_row(name, f'{scores[f"IoU/{name}"]:.2f}', f'{scores[f"F1/{name}"]:.2f}')
+    table.add_row('mean', f'{scores["mIoU"]:.2f}', f'{scores["mF1"]:.2f}')
+    console = Console(width=100, color_system=None, markup=False)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get()
