@@ -36,7 +36,8 @@ def count_class_pixels(names: Sequence[str], paths: Sequence[str], values: MaskV
     """
     file_name = f'class_pixels_{_fingerprint(names, paths, values)}.npy'
     folders = [Path(cache_root, '.egmim_cache'), Path('~/.cache/egmim_mm').expanduser()]
-    if not os.stat(cache_root).st_mode & 0o222:  # write-protected on purpose; root could write all the same
+    # A folder that is write-protected on purpose stays untouched, also for root, who could write.
+    if not os.path.isdir(cache_root) or not os.stat(cache_root).st_mode & 0o222:
         del folders[0]
     for folder in folders:
         counts = _read_cache(folder / file_name, (len(paths), len(values.values)))
@@ -76,7 +77,7 @@ def _fingerprint(names: Sequence[str], paths: Sequence[str], values: MaskValues)
 def _read_cache(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
     try:
         counts = np.load(path, allow_pickle=False)
-    except (OSError, ValueError):  # no cache, or one that was cut off: count again
+    except (OSError, ValueError, EOFError):  # no cache, or one that was cut off: count again
         return None
     return counts if counts.shape == shape and counts.dtype == np.int64 else None
 

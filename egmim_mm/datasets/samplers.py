@@ -148,11 +148,12 @@ class LabelBudgetSampler(StreamSampler):
 
     def _summary(self, dataset, names: list[str], pixels: np.ndarray, chosen: list[str]) -> str:
         """One log line: what was chosen and which classes it holds."""
-        rows = [names.index(name) for name in chosen]
-        classes = dataset.metainfo.get('classes') or [str(k) for k in range(pixels.shape[1])]
-        held = pixels[rows].sum(axis=0) > 0
-        covered = ', '.join(c for c, h in zip(classes, held) if h) or 'none'
-        absent = ', '.join(c for c, h in zip(classes, held) if not h) or 'none'
+        place = {name: i for i, name in enumerate(names)}
+        counts = pixels[[place[name] for name in chosen]].sum(axis=0)
+        classes = dataset.metainfo.get('classes') or [str(k) for k in range(len(counts))]
+        total = max(int(counts.sum()), 1)
+        covered = ', '.join(f'{c} {n / total:.1%}' for c, n in zip(classes, counts) if n) or 'none'
+        absent = ', '.join(c for c, n in zip(classes, counts) if not n) or 'none'
         shown = ', '.join(chosen[:10]) + (', ...' if len(chosen) > 10 else '')
         return (f'Label budget {self.budget} (seed {self.seed}, {self.strategy}): {len(chosen)} of '
                 f'{len(names)} tiles labelled: {shown}; classes covered: {covered}; not covered: {absent}')

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from mmengine.logging import print_log
 
-from .imagery import find_images, matches_any
+from .image_files import find_images, matches_any
 from .tile_reading import TileReadError, image_size
 
 __all__ = ['check_pair_size', 'find_pairs']
@@ -38,30 +38,28 @@ def find_pairs(img_prefix: str, seg_prefix: str | None, img_suffix: str | Sequen
     pairs: dict[str, dict] = {}
     orphans: list[str] = []
     for source, img_dir, seg_dir in _folders(img_prefix, seg_prefix):
-        prefix = '' if source is None else f'{source}/'
-        images = _stems(img_dir, suffixes)
-        masks = {} if seg_dir is None else dict(_stems(seg_dir, (seg_map_suffix, )))
-        for stem, file in images:
-            name = prefix + stem
+        together = seg_dir is not None and os.path.realpath(img_dir) == os.path.realpath(seg_dir)
+        masks = {} if seg_dir is None else dict(
+            _stems(seg_dir, (seg_map_suffix, ), suffixes if together else ()))
+        for stem, path in _stems(img_dir, suffixes, (seg_map_suffix, ) if together else ()):
+            name = stem if source is None else f'{source}/{stem}'
             if name in pairs:
-                raise ValueError(f"two images are called '{name}': {pairs[name]['img_path']} and "
-                                 f'{os.path.join(img_dir, file)}')
-            pairs[name] = dict(tile_name=name, source=source, stem=stem, img_path=os.path.join(img_dir, file))
+                raise ValueError(f"two images are called '{name}': {pairs[name]['img_path']} and {path}")
+            pairs[name] = dict(tile_name=name, source=source, stem=stem, img_path=path)
             if seg_dir is not None:
-                pairs[name]['seg_map_path'] = os.path.join(seg_dir, stem + seg_map_suffix)
-                pairs[name]['has_mask'] = stem in masks
-        known = {stem for stem, _ in images}
-        orphans += [os.path.join(seg_dir, file) for stem, file in masks.items() if stem not in known]
+                pairs[name]['seg_map_path'] = masks.pop(stem, None)
+                pairs[name]['expected_mask'] = os.path.join(seg_dir, stem + seg_map_suffix)
+        orphans += masks.values()
 
     if orphans:
         print_log(f'{len(orphans)} masks have no image and are not used, e.g. {orphans[0]}', logger='current',
                   level=logging.WARNING)
     chosen = _choose(pairs, include, names, img_prefix, suffixes)
-    without = [p for p in chosen if not p.get('has_mask', True)]
+    without = [p for p in chosen if 'expected_mask' in p and p['seg_map_path'] is None]
     if without:
         raise FileNotFoundError(f"{len(without)} of {len(chosen)} images have no mask, e.g. "
-                                f"{without[0]['img_path']}: expected {without[0]['seg_map_path']}")
-    return [{k: v for k, v in p.items() if k not in ('stem', 'has_mask')} for p in chosen]
+                                f"{without[0]['img_path']}: expected {without[0]['expected_mask']}")
+    return [{k: v for k, v in p.items() if k not in ('stem', 'expected_mask')} for p in chosen]
 
 
 def _choose(pairs: dict[str, dict], include, names: Sequence[str] | None, img_prefix: str,
@@ -80,10 +78,18 @@ def _choose(pairs: dict[str, dict], include, names: Sequence[str] | None, img_pr
     return chosen
 
 
-def _stems(folder: str, suffixes: Sequence[str]) -> list[tuple[str, str]]:
-    """(stem, file) of every file below the folder that ends with one of the suffixes."""
-    files = find_images(folder, suffixes)
-    return [(next(f[:-len(s)] for s in suffixes if f.lower().endswith(s.lower())), f) for f in files]
+def _stems(folder: str, suffixes: Sequence[str], others: Sequence[str] = ()) -> list[tuple[str, str]]:
+    """(stem relative to the folder, path) of every file that ends with one of the suffixes.
+
+    ``others`` are the endings of other files in the same folder: the longest ending decides, so that
+    'a_mask.png' is not an image although it ends with '.png'.
+    """
+    found = []
+    for file in find_images(folder, suffixes):
+        ending = max((s for s in (*suffixes, *others) if file.lower().endswith(s.lower())), key=len)
+        if ending in suffixes:
+            found.append((file[:-len(ending)], os.path.join(folder, file)))
+    return found
 
 
 def _folders(img_prefix: str, seg_prefix: str | None) -> list[tuple[str | None, str, str | None]]:
@@ -126,7 +132,7 @@ def check_pair_size(img_path: str, seg_map_path: str) -> None:
     Raises:
         TileReadError: Sizes differ or a file cannot be read.
     """
-    image, mask = image_size(img_path), image_size(seg_map_path)
+    image, mask = image_size(img_path), image_size(seg_map_path, is_mask=True)
     if image != mask:
         raise TileReadError(f'{seg_map_path}: the mask has {mask[0]} x {mask[1]} px (height x width) but its '
                             f'image {img_path} has {image[0]} x {image[1]}')

@@ -23,11 +23,12 @@ class TileReadError(ValueError):
     """A file that cannot be used as a tile; the message names the file and the reason."""
 
 
-def image_size(path: str | PathLike) -> tuple[int, int]:
+def image_size(path: str | PathLike, is_mask: bool = False) -> tuple[int, int]:
     """(height, width) in px from the header alone, without decoding.
 
     Raises:
-        TileReadError: The file is missing, is not an image, or has samples that are not 8-bit.
+        TileReadError: The file is missing, is not an image, or (unless it is a mask) has samples that are
+            not 8-bit.
     """
     try:
         with Image.open(path) as image:
@@ -39,7 +40,8 @@ def image_size(path: str | PathLike) -> tuple[int, int]:
         raise TileReadError(f'{path}: too large to be read as one tile; cut it into tiles') from None
     except _BROKEN as error:
         raise TileReadError(f'{path}: not an image that Pillow can read ({error})') from error
-    _check_mode(path, mode, _EIGHT_BIT_MODES + ('I', 'I;16', 'I;16L', 'I;16B'))
+    if not is_mask:  # masks may hold 16-bit indices; their values are checked one by one
+        _check_mode(path, mode)
     return height, width
 
 
@@ -52,7 +54,7 @@ def read_image(path: str | PathLike, backend_args: dict | None = None) -> np.nda
         TileReadError: The file is missing, truncated, not an image or not 8-bit.
     """
     content, mode = _read_bytes(path, backend_args)
-    _check_mode(path, mode, _EIGHT_BIT_MODES)
+    _check_mode(path, mode)
     return _decode(path, content, 'color_ignore_orientation')
 
 
@@ -69,7 +71,7 @@ def read_raw(path: str | PathLike, as_rgb: bool, backend_args: dict | None = Non
     """
     content, mode = _read_bytes(path, backend_args)
     if as_rgb:
-        _check_mode(path, mode, _EIGHT_BIT_MODES)
+        _check_mode(path, mode)
         return _decode(path, content, 'color_ignore_orientation', 'rgb')
     raw = _decode(path, content, 'unchanged')
     return raw.astype(np.uint8) if raw.dtype == bool else raw
@@ -90,8 +92,8 @@ def _read_bytes(path: str | PathLike, backend_args: dict | None) -> tuple[bytes,
         raise TileReadError(f'{path}: not an image that Pillow can read ({error})') from error
 
 
-def _check_mode(path: str | PathLike, mode: str, allowed: tuple[str, ...]) -> None:
-    if mode not in allowed:
+def _check_mode(path: str | PathLike, mode: str) -> None:
+    if mode not in _EIGHT_BIT_MODES:
         raise TileReadError(f"{path}: samples of Pillow's mode '{mode}' are not 8-bit; convert the file to "
                             '8-bit first')
 

@@ -1,0 +1,42 @@
+"""Listing image files."""
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+__all__ = ['SUFFIXES', 'find_images', 'matches_any']
+
+SUFFIXES = ('.jpg', '.jpeg', '.png', '.tif', '.tiff', '.bmp', '.webp')
+
+
+def matches_any(patterns: str | Sequence[str] | None, *texts: str) -> bool:
+    """Whether one of the texts matches one of the shell patterns (case-sensitive); None matches all."""
+    if patterns is None:
+        return True
+    patterns = [patterns] if isinstance(patterns, str) else patterns
+    return any(fnmatchcase(text, pattern) for text in texts for pattern in patterns)
+
+
+def find_images(folder: str, suffixes: Sequence[str] = SUFFIXES, recursive: bool = True) -> list[str]:
+    """Paths relative to ``folder`` with '/', sorted; suffixes without case; hidden names left out.
+
+    Linked folders are followed, each only once.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+    """
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f'folder {folder} does not exist')
+    endings = tuple(suffix.lower() for suffix in suffixes)
+    found, visited = [], set()
+    for base, folders, files in os.walk(folder, followlinks=True):
+        if os.path.realpath(base) in visited:  # a link back up would never end
+            folders.clear()
+            continue
+        visited.add(os.path.realpath(base))
+        folders[:] = sorted(f for f in folders if not f.startswith('.')) if recursive else []
+        found += [Path(base, f).relative_to(folder).as_posix() for f in files
+                  if f.lower().endswith(endings) and not f.startswith('.')]
+    return sorted(found)
