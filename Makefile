@@ -36,7 +36,7 @@ $(STAMP): setup.py pyproject.toml requirements/constraints.txt
 	    echo "'$(PYTHON) -m venv' failed. On Debian and Ubuntu its modules are in the package python3-venv."; exit 1; }; \
 	fi
 	@echo "[2/2] Installing PyTorch, the OpenMMLab stack and egmim_mm into $(VENV)."
-	@echo "      Once only: 5 to 15 minutes, about 6 GB on disk with the CUDA build of PyTorch. pip stays silent meanwhile."
+	@echo "      Once only: 3 to 15 minutes, about 6 GB on disk with the CUDA build of PyTorch. pip stays silent meanwhile."
 	@# One call, so that pip chooses torch and torchvision together and as constrained.
 	@start=$$(date +%s); \
 	$(RUN) -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c requirements/constraints.txt \
