@@ -1,0 +1,26 @@
+# Pipelines and loaders shared by the segmentation data sets: tiles of 512 px or more, 512-px crops
+train_pipeline = [
+    dict(type='egmim_mm.LoadTile', cache_mb=0),
+    dict(type='egmim_mm.LoadTileMask', cache_mb=0),
+    dict(type='egmim_mm.RandomScaledCrop', crop_size=512, scale_range=(0.5, 2.0), cat_max_ratio=0.75),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='egmim_mm.RandomQuarterTurn'),
+    dict(type='PhotoMetricDistortion'),
+    dict(type='PackSegInputs')
+]
+test_pipeline = [dict(type='egmim_mm.LoadTile'), dict(type='egmim_mm.LoadTileMask'), dict(type='PackSegInputs')]
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='egmim_mm.LabelBudgetSampler', budget=0.01, seed=0),
+    dataset=dict(type='egmim_mm.SegmentationTiles', pipeline=train_pipeline))
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(type='egmim_mm.SegmentationTiles', test_mode=True, pipeline=test_pipeline))
+test_dataloader = val_dataloader
+val_evaluator = dict(type='egmim_mm.SegmentationMetric')
+test_evaluator = val_evaluator

@@ -1,0 +1,16 @@
+# 1 % of the labels: 4k iterations; set train_cfg.max_iters to 8k / 10k / 40k for 5 / 10 / 100 %
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=4000, val_interval=2000)
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
+auto_scale_lr = dict(enable=False, base_batch_size=8)
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=6e-5, betas=(0.9, 0.999), weight_decay=0.01),
+    paramwise_cfg=dict(
+        norm_decay_mult=0.0,
+        bias_decay_mult=0.0,
+        custom_keys={'relative_position_bias_table': dict(decay_mult=0.0)}))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-3, by_epoch=False, begin=0.0, end=0.05),
+    dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=0.05, end=1.0)
+]

@@ -1,0 +1,25 @@
+_base_ = [
+    '../_base_/models/upernet_swin-nano.py', '../_base_/datasets/dubai.py', '../_base_/schedules/finetune.py',
+    '../_base_/segmentation_runtime.py'
+]
+
+train_pipeline = [
+    dict(type='egmim_mm.LoadTile', cache_mb=1000),
+    dict(type='egmim_mm.LoadTileMask', cache_mb=500),
+    dict(type='egmim_mm.RandomScaledCrop', crop_size=128, scale_range=(0.5, 2.0), cat_max_ratio=0.75),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='egmim_mm.RandomQuarterTurn'),
+    dict(type='PhotoMetricDistortion'),
+    dict(type='PackSegInputs')
+]
+train_cfg = dict(max_iters=300, val_interval=10000)
+optim_wrapper = dict(optimizer=dict(lr=3e-4))
+# two labelled images; class-covering choice
+train_dataloader = dict(
+    batch_size=16,
+    num_workers=0,
+    persistent_workers=False,
+    sampler=dict(budget=2),
+    dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(num_workers=0, persistent_workers=False)
+test_dataloader = val_dataloader

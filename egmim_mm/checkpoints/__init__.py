@@ -1,0 +1,9 @@
+from .errors import CheckpointError
+from .initializer import BridgedCheckpoint
+from .loading import LoadReport, convert_state_dict, load_backbone
+from .reading import describe_source, read_checkpoint, resolve_source
+
+__all__ = [
+    'BridgedCheckpoint', 'CheckpointError', 'LoadReport', 'convert_state_dict', 'describe_source', 'load_backbone',
+    'read_checkpoint', 'resolve_source'
+]

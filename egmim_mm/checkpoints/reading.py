@@ -1,0 +1,82 @@
+"""From a path to tensors: find the file, read it without running code, describe it."""
+import hashlib
+import pickle
+from pathlib import Path
+from typing import Any, Dict
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+
+from .errors import CheckpointError
+
+
+def _allowed_globals() -> list:
+    """What MMEngine's own checkpoints hold besides tensors: the log history and NumPy scalars and arrays."""
+    multiarray = getattr(np, '_core', None) or np.core
+    return [
+        HistoryBuffer, multiarray.multiarray._reconstruct, multiarray.multiarray.scalar, np.ndarray, np.dtype,
+        *(type(np.dtype(t)) for t in (np.float64, np.float32, np.int64, np.int32, np.uint8, np.bool_))
+    ]
+
+
+def resolve_source(source: str) -> Path:
+    """Path of a checkpoint: a file, or the newest checkpoint of a work dir.
+
+    Raises:
+        CheckpointError: Nothing is there.
+    """
+    path = Path(source)
+    if path.is_dir():
+        for candidate in (path / 'last.pth', _named_in(path / 'last_checkpoint')):
+            if candidate is not None and candidate.is_file():
+                return candidate
+        raise CheckpointError(f'{path} holds no last.pth: give the work dir of a run that saved a checkpoint, '
+                              'or a checkpoint file')
+    if not path.is_file():
+        raise CheckpointError(f'checkpoint {source} does not exist')
+    return path
+
+
+def _named_in(pointer: Path):
+    # the recorded path may be from another machine; the file name is enough
+    return pointer.with_name(Path(pointer.read_text().strip()).name) if pointer.is_file() else None
+
+
+def read_checkpoint(path: Path, trust: bool = False) -> Dict[str, Any]:
+    """Read a ``.pth`` file with weights-only unpickling: no code in the file is run.
+
+    Args:
+        path (Path): File.
+        trust (bool): Unpickle everything. Only for files whose author you trust.
+
+    Raises:
+        CheckpointError: Corrupt or truncated file, or one that needs full unpickling.
+    """
+    try:
+        with torch.serialization.safe_globals(_allowed_globals()):
+            checkpoint = torch.load(path, map_location='cpu', weights_only=not trust)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f'{path} holds more than weights, and reading it could run code; refused. '
+            'If you trust its author, say so explicitly (trust=True). '
+            f'Reason: {str(error).splitlines()[0]}') from error
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise CheckpointError(f'{path} is not a readable checkpoint, or is truncated: {error}') from error
+    if not isinstance(checkpoint, dict):
+        raise CheckpointError(f'{path} holds a {type(checkpoint).__name__}, not a dictionary of weights')
+    return checkpoint
+
+
+def describe_source(source: str) -> Dict[str, Any]:
+    """Identity of a checkpoint for ``results.json`` and for the lineage of runs that start from it.
+
+    Returns:
+        dict: ``path``, ``sha256`` and ``lineage`` (one entry per run its weights went through; empty for
+        foreign weights).
+    """
+    path = resolve_source(source)
+    lineage = read_checkpoint(path).get('meta', {}).get('lineage', [])
+    with path.open('rb') as file:
+        digest = hashlib.file_digest(file, 'sha256') if hasattr(hashlib, 'file_digest') else hashlib.sha256(file.read())
+    return dict(path=str(path), sha256=digest.hexdigest(), lineage=lineage)

@@ -1,0 +1,3 @@
+from .hooks import FiniteLossHook, IterationSeedHook, MaskCurriculumHook, SafeCheckpointHook
+
+__all__ = ['FiniteLossHook', 'IterationSeedHook', 'MaskCurriculumHook', 'SafeCheckpointHook']

@@ -1,0 +1,114 @@
+"""From a config file and command-line options to a Runner, with or without a GPU."""
+import logging
+from pathlib import Path
+from typing import Optional, Union
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+
+from egmim_mm.checkpoints import describe_source
+
+_TO_FILE_ONLY = ('Config:\n', '\n' + '-' * 60, 'Hooks will be executed', 'paramwise_options', '"FileClient" will be', '"HardDiskBackend" is')
+
+
+class LaunchError(RuntimeError):
+    """A command that contradicts itself or would overwrite an earlier run."""
+
+
+def load_config(path: str, work_dir: Optional[str] = None, options: Optional[dict] = None) -> Config:
+    """Read a config, apply ``--cfg-options`` and settle the work dir (``work_dirs/<config name>``)."""
+    cfg = Config.fromfile(path)
+    if options:
+        cfg.merge_from_dict(options)
+    settle_schedule(cfg)
+    cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
+    return cfg
+
+
+def settle_schedule(cfg: Config) -> None:
+    """Turn ``begin`` and ``end`` of the schedulers from shares of the run (floats) into iterations.
+
+    So a schedule keeps its shape when ``train_cfg.max_iters`` is changed. ``eta_min_ratio`` of a cosine needs
+    no treatment; integers are left alone.
+    """
+    schedulers = cfg.get('param_scheduler') or []
+    for scheduler in schedulers:
+        for key in ('begin', 'end'):
+            if isinstance(scheduler.get(key), float):
+                scheduler[key] = round(scheduler[key] * cfg.train_cfg.max_iters)
+    # a warm-up of less than two iterations would leave the learning rate at its start factor
+    cfg.param_scheduler = [s for s in schedulers if s.get('end', float('inf')) - s.get('begin', 0) >= 2]
+
+
+def start_or_resume(cfg: Config, resume: Union[None, str, bool] = None, backbone: Optional[str] = None) -> None:
+    """Set up one of: a new run, a new run from backbone weights, an interrupted run that goes on.
+
+    Args:
+        cfg (Config): Changed in place.
+        resume (str | bool, optional): True = the newest checkpoint of the work dir, or a checkpoint file.
+        backbone (str, optional): Checkpoint or work dir of another run.
+
+    Raises:
+        LaunchError: Both at once, or the work dir holds a run that would be overwritten.
+        CheckpointError: ``backbone`` cannot be read.
+    """
+    if resume and backbone:
+        raise LaunchError('--resume goes on with an interrupted run, --backbone starts a new one from these weights: '
+                          'give one of them')
+    if resume:
+        cfg.resume = True
+        cfg.load_from = resume if isinstance(resume, str) else None
+        if cfg.load_from and not Path(cfg.load_from).is_file():
+            raise LaunchError(f'--resume {resume}: no such checkpoint file')
+        return
+    if (Path(cfg.work_dir) / 'last_checkpoint').exists():
+        raise LaunchError(f'{cfg.work_dir} holds the checkpoints of an earlier run: add --resume to go on with it, '
+                          'or give another --work-dir')
+    if backbone:
+        cfg.backbone_source = describe_source(backbone)
+        cfg.model.backbone.init_cfg = dict(type='egmim_mm.BridgedCheckpoint', source=cfg.backbone_source.path)
+
+
+def adapt_to_device(cfg: Config, launcher: str = 'none', amp: bool = False) -> None:
+    """Make a config run on what is there. Without a GPU: gloo, no SyncBN, full precision."""
+    cfg.launcher = launcher
+    if amp and cfg.get('optim_wrapper'):
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('dtype', 'bfloat16')
+    if torch.cuda.is_available():
+        return
+    wrapper = cfg.get('optim_wrapper')
+    if wrapper and wrapper.type == 'AmpOptimWrapper':
+        print_log('No GPU: mixed precision is off, training in float32', logger='current')
+        wrapper.type = 'OptimWrapper'
+        for key in ('dtype', 'loss_scale', 'use_fsdp'):
+            wrapper.pop(key, None)
+    _replace_type(cfg._cfg_dict, 'SyncBN', 'BN')
+    if launcher != 'none':
+        cfg.env_cfg.dist_cfg = dict(backend='gloo')
+        # DDP must not be handed a device id
+        cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
+        if not torch.distributed.is_initialized():
+            # MMEngine's launcher would call torch.cuda.set_device; it leaves a ready process group alone
+            torch.distributed.init_process_group('gloo')
+
+
+def _replace_type(node, old: str, new: str) -> None:
+    values = node.values() if isinstance(node, dict) else node if isinstance(node, (list, tuple)) else ()
+    if isinstance(node, dict) and node.get('type') == old:
+        node['type'] = new
+    for value in values:
+        _replace_type(value, old, new)
+
+
+class ConsoleRunner(Runner):
+    """MMEngine's Runner, with the dumps of environment, config and hooks kept to the log file."""
+
+    def build_logger(self, *args, **kwargs) -> logging.Logger:
+        logger = super().build_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            if not isinstance(handler, logging.FileHandler):
+                handler.addFilter(lambda record: not record.getMessage().startswith(_TO_FILE_ONLY))
+        return logger

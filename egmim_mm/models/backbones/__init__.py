@@ -1,0 +1,3 @@
+from .masked_swin import MaskedSwinTransformer
+
+__all__ = ['MaskedSwinTransformer']

@@ -1,0 +1,4 @@
+from .reconstruction import EdgeWeightedReconstructionHead
+from .structure import EdgeStructureHead
+
+__all__ = ['EdgeStructureHead', 'EdgeWeightedReconstructionHead']

@@ -1,0 +1,39 @@
+from typing import Optional
+
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from egmim_mm.registry import MODELS
+
+
+@MODELS.register_module()
+class EdgeWeightedReconstructionHead(BaseModule):
+    """Pixels from the last stage: 1x1 convolution and pixel shuffle (SimMIM's one-layer head).
+
+    Args:
+        in_channels (int): Channels of the last stage.
+        out_channels (int): Image bands.
+        encoder_stride (int): Stride of the last stage, px.
+        loss (dict): Config of the loss; edge weights come from :class:`EdgeWeightedL1Loss`.
+    """
+
+    def __init__(self,
+                 in_channels: int,
+                 out_channels: int = 3,
+                 encoder_stride: int = 32,
+                 loss: dict = dict(type='egmim_mm.EdgeWeightedL1Loss'),
+                 init_cfg: Optional[dict] = None) -> None:
+        super().__init__(init_cfg)
+        self.decoder = nn.Sequential(
+            nn.Conv2d(in_channels, encoder_stride**2 * out_channels, kernel_size=1), nn.PixelShuffle(encoder_stride))
+        self.loss_module = MODELS.build(loss)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, in_channels, H / stride, W / stride) -> (B, out_channels, H, W) normalised pixels."""
+        return self.decoder(features)
+
+    def loss(self, features: Tensor, target: Tensor, mask: Tensor, edge: Tensor) -> Tensor:
+        """Args: features as in forward; target (B, C, H, W); mask (B, h, w) bool tokens; edge (B, 1, H, W)."""
+        pixels = F.interpolate(mask[:, None].float(), size=target.shape[-2:], mode='nearest')
+        return self.loss_module(self(features), target, pixels, edge)

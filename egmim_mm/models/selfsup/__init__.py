@@ -1,0 +1,3 @@
+from .egmim import EGMIM
+
+__all__ = ['EGMIM']

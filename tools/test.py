@@ -1,0 +1,57 @@
+"""Test a segmentation checkpoint: mIoU and per-class figures, written to results.json."""
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from egmim_mm.environment import quiet_imports
+
+quiet_imports()
+
+from mmengine.config import DictAction  # noqa: E402
+
+from egmim_mm.checkpoints import CheckpointError, resolve_source  # noqa: E402
+from egmim_mm.engine.launch import ConsoleRunner, LaunchError, adapt_to_device, load_config  # noqa: E402
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file or work dir')
+    parser.add_argument('--work-dir', help='where results.json goes; default: the folder of the checkpoint')
+    parser.add_argument('--out', metavar='DIR', help='save the predicted class maps as PNG files')
+    parser.add_argument('--show-dir', metavar='DIR', help='save pictures of image, truth and prediction')
+    parser.add_argument('--tta', action='store_true', help='average over flips (the config must define tta_model)')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+                        help='override settings of the config')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        checkpoint = resolve_source(args.checkpoint)
+        cfg = load_config(args.config, args.work_dir or str(Path(checkpoint).parent), args.cfg_options)
+        cfg.load_from = str(checkpoint)
+        adapt_to_device(cfg, args.launcher)
+        if args.out:
+            cfg.test_evaluator.output_dir = args.out
+        if args.show_dir:
+            cfg.default_hooks.visualization.update(draw=True, interval=1)
+            cfg.visualizer.save_dir = args.show_dir
+        if args.tta:
+            if 'tta_model' not in cfg:
+                raise LaunchError(f'--tta: {args.config} defines no tta_model and tta_pipeline')
+            cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+            cfg.model = dict(cfg.tta_model, module=cfg.model)
+        ConsoleRunner.from_cfg(cfg).test()
+    except (CheckpointError, LaunchError) as error:
+        sys.exit(f'Error: {error}')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,49 @@
+"""Train anything this package trains: GPPT, DAPT or fine-tuning, on CPU or GPU."""
+import argparse
+import os
+import sys
+
+from egmim_mm.environment import quiet_imports
+
+quiet_imports()
+
+from mmengine.config import DictAction  # noqa: E402
+
+from egmim_mm.checkpoints import CheckpointError  # noqa: E402
+from egmim_mm.engine.launch import (  # noqa: E402
+    ConsoleRunner, LaunchError, adapt_to_device, load_config, start_or_resume)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--work-dir', help='where logs and checkpoints go; default work_dirs/<config name>')
+    parser.add_argument('--resume', nargs='?', const=True, metavar='CKPT',
+                        help='go on with the interrupted run in the work dir, or with this checkpoint of it')
+    parser.add_argument('--backbone', metavar='CKPT_OR_WORK_DIR', help='start a new run from these backbone weights')
+    parser.add_argument('--amp', action='store_true', help='bfloat16 mixed precision (ignored without a GPU)')
+    parser.add_argument('--seed', type=int, help='seed of initialisation, data order, augmentation and masks')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+                        help='override settings of the config')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        cfg = load_config(args.config, args.work_dir, args.cfg_options)
+        start_or_resume(cfg, args.resume, args.backbone)
+        adapt_to_device(cfg, args.launcher, args.amp)
+        if args.seed is not None:
+            cfg.randomness = dict(cfg.get('randomness', {}), seed=args.seed)
+        ConsoleRunner.from_cfg(cfg).train()
+    except (CheckpointError, LaunchError, FloatingPointError) as error:
+        sys.exit(f'Error: {error}')
+
+
+if __name__ == '__main__':
+    main()
