@@ -12,8 +12,8 @@ __all__ = [
 ]
 
 
-def _child(parent: root.Registry, location: str) -> root.Registry:
-    return root.Registry(parent.name, parent=parent, scope='egmim_mm', locations=[f'egmim_mm.{location}'])
+def _child(parent: root.Registry, *locations: str) -> root.Registry:
+    return root.Registry(parent.name, parent=parent, scope='egmim_mm', locations=[f'egmim_mm.{name}' for name in locations])
 
 
 MODELS = _child(root.MODELS, 'models')
@@ -21,7 +21,7 @@ DATASETS = _child(root.DATASETS, 'datasets')
 DATA_SAMPLERS = _child(root.DATA_SAMPLERS, 'datasets')
 TRANSFORMS = _child(root.TRANSFORMS, 'datasets')
 METRICS = _child(root.METRICS, 'evaluation')
-HOOKS = _child(root.HOOKS, 'engine')
+HOOKS = _child(root.HOOKS, 'engine', 'evaluation')
 VISUALIZERS = _child(root.VISUALIZERS, 'engine')
 WEIGHT_INITIALIZERS = _child(root.WEIGHT_INITIALIZERS, 'checkpoints')
 OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS, 'engine')

@@ -3,4 +3,4 @@ _base_ = ['./_pretrain.py', '../_base_/models/simmim_swin-nano.py', '../_base_/p
 
 train_cfg = dict(max_iters=1200)
 optim_wrapper = dict(optimizer=dict(lr=8e-4))  # from scratch
-train_dataloader = dict(dataset=dict(data_root='data/rsscn7_256'))
+train_dataloader = dict(dataset=dict(data_root='data/rsscn7_256', include=None))
