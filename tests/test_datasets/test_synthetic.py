@@ -1,4 +1,6 @@
+import importlib.util
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,10 +20,12 @@ from egmim_mm.datasets.synthetic.render import cast_shadows, shade_slopes
 from egmim_mm.datasets.synthetic.scene import LAYOUTS, paint_scene
 from egmim_mm.datasets.synthetic.style import draw_style
 
+TOOL = Path(__file__).parents[2] / 'tools' / 'make_scenes.py'
+
 
 @pytest.fixture(scope='module')
 def scenes():
-    return [make_scene(seed) for seed in range(30)]
+    return [make_scene(seed, 192) for seed in range(30)]
 
 
 def test_palette_names_every_class_once():
@@ -115,10 +119,14 @@ def test_colour_alone_does_not_solve_the_task(scenes):
         labels = [mask.ravel()[picks] for _, mask in chosen]
         return np.concatenate(colours) / 255, np.concatenate(labels)
 
-    train, test = pixels(scenes[:20]), pixels(scenes[20:])
-    for model in (LogisticRegression(max_iter=300), DecisionTreeClassifier(max_depth=9)):
-        accuracy = model.fit(*train).score(*test)
-        assert accuracy < 0.68, f'{model}: {accuracy:.3f}'
+    train, (colours, labels) = pixels(scenes[:20]), pixels(scenes[20:])
+    building = labels == CLASSES.index('building')
+    for model in (LogisticRegression(max_iter=300),
+                  DecisionTreeClassifier(max_depth=9, random_state=0)):
+        found = model.fit(*train).predict(colours)
+        assert (found == labels).mean() < 0.74  # .61 to .72 measured over several sets of seeds
+        guess = found == CLASSES.index('building')
+        assert (guess & building).sum() / (guess | building).sum() < 0.3  # roofs need context
 
 
 def test_bad_arguments_are_named():
@@ -181,6 +189,18 @@ def test_does_not_touch_a_foreign_data_set(tmp_path):
     (tmp_path / 'img_dir').mkdir()
     with pytest.raises(FileExistsError, match='no dataset.json'):
         write_dataset(tmp_path, 1, 0, 0, size=32)
+
+
+def test_command_line_says_what_it_did_and_what_is_wrong(tmp_path, capsys):
+    spec = importlib.util.spec_from_file_location('make_scenes', TOOL)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    options = ['--out', str(tmp_path), '--train', '1', '--val', '1', '--unlabeled', '0',
+               '--size', '32']
+    tool.main(options)
+    assert '2 scenes written, 0 were there' in capsys.readouterr().out
+    with pytest.raises(SystemExit, match='error: .*size: 32 there, 40 asked'):
+        tool.main([*options[:-1], '40'])
 
 
 def test_interrupted_write_leaves_no_half_tile(tmp_path, monkeypatch):

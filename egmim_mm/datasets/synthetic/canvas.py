@@ -79,9 +79,8 @@ class Canvas:
         Returns:
             tuple | None: (slices, u, v) with u, v float32 metres, or None outside the canvas.
         """
-        m = self.metres_per_pixel
-        x0, x1 = (int(np.clip(np.floor((x + s * reach) / m), 0, self.size)) for s in (-1, 1))
-        y0, y1 = (int(np.clip(np.floor((y + s * reach) / m), 0, self.size)) for s in (-1, 1))
+        x0, x1 = self._pixel(x - reach), self._pixel(x + reach)
+        y0, y1 = self._pixel(y - reach), self._pixel(y + reach)
         if x1 - x0 < 2 or y1 - y0 < 2:
             return None
         where = (slice(y0, y1), slice(x0, x1))
@@ -104,6 +103,10 @@ class Canvas:
 
     def is_free(self, x, y, angle, half_u, half_v, allowed):
         """Whether a rectangle touches the canvas and lies on free ground of classes `allowed`."""
+        row, col = int(y // self.metres_per_pixel), int(x // self.metres_per_pixel)
+        if 0 <= row < self.size and 0 <= col < self.size and (
+                self.reserved[row, col] or self.mask[row, col] not in allowed):
+            return False  # most places fail at their centre, which costs nothing to see
         found = self.rectangle(x, y, angle, half_u, half_v)
         if found is None:
             return False
@@ -164,6 +167,9 @@ class Canvas:
         before = self.albedo[touched]
         change = np.asarray(colour, np.float32) - before
         self.albedo[touched] = before + opacity[touched][:, None] * change
+
+    def _pixel(self, metres):
+        return min(max(int(metres // self.metres_per_pixel), 0), self.size)
 
     def _fixed(self, points):
         pixels = np.asarray(points, np.float64) / self.metres_per_pixel - 0.5

@@ -49,16 +49,16 @@ def paint_lawn(canvas, style, region=None, **options):
 def paint_field(canvas, style, rng, region, angle, kind):
     """A field of one `kind` with rows along direction `angle`; always low vegetation."""
     across = canvas.axis(angle + np.pi / 2) + 0.25 * canvas.coarse
-    wave = np.sin(2 * np.pi / rng.uniform(1.0, 2.2) * across)
+    wave = np.sin(2 * np.pi / rng.uniform(0.9, 2.0) * across)
     soil = style.soil * rng.uniform(0.8, 1.15)
     grain = (1 + 0.08 * canvas.fine + 0.06 * canvas.mid + 0.08 * canvas.coarse)[..., None]
     relief = 0.0
     if kind == 'ploughed':
-        albedo, relief = soil * grain * (1 + 0.07 * wave[..., None]), 0.10 * wave
+        albedo, relief = soil * grain * (1 + 0.04 * wave[..., None]), 0.06 * wave
     elif kind == 'harrowed':
         albedo = soil * 1.15 * grain
     elif kind == 'rows':
-        cover = 0.55 + 0.45 * wave + 0.35 * canvas.mid
+        cover = rng.uniform(0.35, 0.7) + 0.3 * wave + 0.3 * canvas.mid + 0.2 * canvas.coarse
         albedo = mix(soil, style.grass[0], cover) * grain
         relief = 0.08 * wave
     elif kind == 'ripe':
@@ -97,11 +97,18 @@ def paint_asphalt(canvas, rng, region, tone, repairs=6):
     for _ in range(rng.poisson(repairs)):
         steps = rng.normal(0, 0.6, (12, 2)) + rng.normal(0, 0.7, 2)
         cracks.append(rng.uniform(0, canvas.extent, 2) + np.cumsum(steps, 0))
+    if repairs > 10:  # yards: tyre marks of turning lorries
+        for _ in range(rng.poisson(6)):
+            bend = np.cumsum(rng.normal(0, 0.05) + np.full(30, rng.uniform(0, 6.3) / 30))
+            track = rng.uniform(0, canvas.extent, 2) + np.cumsum(
+                np.stack([np.cos(bend), np.sin(bend)], 1), 0)
+            marks = [track, track + 1.8 * np.array((-np.sin(bend[0]), np.cos(bend[0])))]
+            canvas.blend(0.16 * canvas.soft_lines(marks, 0.35) * region, np.float32(tone) * 0.4)
     opacity = canvas.soft_lines(cracks, 0.1) * region * 0.3
     canvas.blend(opacity, np.float32(tone) * 0.55)
 
 
-def paint_paving(canvas, rng, where, region, tone, angle, slab=0.0):
+def paint_paving(canvas, where, region, tone, angle, slab=0.0):
     """Slabs, concrete or gravel-like paving on `region` of window `where`."""
     gain = 1 + 0.05 * canvas.fine[where] + 0.05 * canvas.mid[where]
     if slab > 0:

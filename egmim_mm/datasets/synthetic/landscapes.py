@@ -42,7 +42,7 @@ def country(canvas, style, rng):
     paint_streets(canvas, style, rng, [lane])
     if rng.random() < 0.6:
         _farm(canvas, style, rng, lane)
-    paint_traffic(canvas, style, rng, [lane], 0.15, 0.0)
+    paint_traffic(canvas, rng, [lane], 0.15, 0.0)
     if rng.random() < 0.5:
         wood = fractal_noise(rng, canvas.mask.shape, 35 / canvas.metres_per_pixel, 3)
         paint_wood(canvas, style, rng, wood > rng.uniform(0.7, 1.3), rng.uniform(3.0, 5.0))
@@ -55,15 +55,16 @@ def country(canvas, style, rng):
 
 
 def _farm(canvas, style, rng, lane):
-    x, y, direction = lane.stations(1.0)[int(len(lane.points) * rng.uniform(0.4, 0.6))]
-    side = rng.choice((-1, 1))
-    x, y, angle = lane.beside(x, y, direction, side, lane.reach + 14)
-    found = canvas.frame(x, y, angle, 26)
-    if found is None:
+    middle = [s for s in lane.stations(2.0) if 0 < min(s[:2]) and max(s[:2]) < canvas.extent]
+    for station in rng.permutation(middle):
+        x, y, angle = lane.beside(*station, rng.choice((-1, 1)), lane.reach + 14)
+        if canvas.is_free(x, y, angle, 16, 13, (LOW_VEGETATION,)):
+            break
+    else:
         return
-    where, u, v = found
+    where, u, v = canvas.frame(x, y, angle, 26)
     yard = (np.abs(u) < 16) & (np.abs(v) < 14.3) & (canvas.mask[where] == LOW_VEGETATION)
-    paint_paving(canvas, rng, where, yard, jitter(rng, style.paving),
+    paint_paving(canvas, where, yard, jitter(rng, style.paving),
                  angle)
     for du, dv, half_u, half_v, turn in ((-9, 7, 7, 4.5, 0), (9, 6, 10, 5, np.pi / 2),
                                          (-10, -6, 5, 4, np.pi / 2), (2, 20, 12, 7, 0)):
@@ -98,7 +99,7 @@ def park(canvas, style, rng):
                     rng.uniform(1.8, 3.5), 0.0, False) for _ in range(rng.integers(1, 4))]
     tone = jitter(rng, ((0.5, 0.46, 0.38), style.paving, style.asphalt)[rng.integers(3)])
     for path in paths:
-        paint_paving(canvas, rng, EVERYWHERE, canvas.stroke(path.points, path.width), tone, 0.0)
+        paint_paving(canvas, EVERYWHERE, canvas.stroke(path.points, path.width), tone, 0.0)
     streets = []
     if rng.random() < 0.6:
         offset = rng.choice((-1, 1)) * canvas.extent * 0.33
@@ -115,7 +116,7 @@ def park(canvas, style, rng):
         half_u, half_v, spot = rng.uniform(4, 12), rng.uniform(3, 7), canvas.anywhere(rng)
         if canvas.is_free(*spot, angle, half_u + 1, half_v + 1, (LOW_VEGETATION,)):
             paint_building(canvas, style, rng, *spot, angle, half_u, half_v, rng.uniform(3, 8))
-    paint_traffic(canvas, style, rng, streets, 0.3, 0.6)
+    paint_traffic(canvas, rng, streets, 0.3, 0.6)
     wood = fractal_noise(rng, canvas.mask.shape, 25 / canvas.metres_per_pixel, 3)
     if rng.random() < 0.6:
         paint_wood(canvas, style, rng, wood > rng.uniform(0.6, 1.4), rng.uniform(3.5, 5.5))

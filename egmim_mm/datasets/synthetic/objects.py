@@ -47,7 +47,7 @@ def paint_car(canvas, rng, x, y, angle, allowed, vans=0.12):
     return True
 
 
-def paint_pool(canvas, style, rng, x, y, angle):
+def paint_pool(canvas, rng, x, y, angle):
     """Garden pool with a paved rim; False without room."""
     half_u, half_v = rng.uniform(2.2, 4.2), rng.uniform(1.4, 2.2)
     if not canvas.is_free(x, y, angle, half_u + 1, half_v + 1, (LOW_VEGETATION,)):
@@ -59,7 +59,7 @@ def paint_pool(canvas, style, rng, x, y, angle):
         return (np.abs(u / (half_u + margin)) ** power
                 + np.abs(v / (half_v + margin)) ** power) <= 1
 
-    paint_paving(canvas, rng, where, inside(rng.uniform(0.5, 1.0)), jitter(rng, (0.6, 0.57, 0.5)),
+    paint_paving(canvas, where, inside(rng.uniform(0.5, 1.0)), jitter(rng, (0.6, 0.57, 0.5)),
                  angle)
     blue = jitter(rng, ((0.22, 0.52, 0.60), (0.30, 0.55, 0.58), (0.12, 0.22, 0.22))[
         rng.choice(3, p=(0.45, 0.3, 0.25))])

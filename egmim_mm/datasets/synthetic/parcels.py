@@ -52,9 +52,13 @@ def plan_plots(canvas, rng, streets):
 
 def nearest_plot(canvas, plots):
     """Index of the plot that each pixel belongs to, (N, N) int."""
-    wobble = 0.15 * canvas.mid
-    distances = [(canvas.x - p.x + wobble) ** 2 + (canvas.y - p.y + wobble) ** 2 for p in plots]
-    return np.argmin(distances, axis=0)
+    owner = np.zeros(canvas.mask.shape, np.int64)
+    nearest = np.full(canvas.mask.shape, np.inf, np.float32)
+    for index, plot in enumerate(plots):
+        distance = (canvas.x - np.float32(plot.x)) ** 2 + (canvas.y - np.float32(plot.y)) ** 2
+        closer = distance < nearest
+        owner[closer], nearest[closer] = index, distance[closer]
+    return owner
 
 
 def paint_gardens(canvas, style, rng, plots, owner):
@@ -132,7 +136,7 @@ def _pave(canvas, rng, plot, u, v, half_u, half_v, tone):
     if found is not None:
         where, region = found
         region = region & (canvas.mask[where] == LOW_VEGETATION)
-        paint_paving(canvas, rng, where, region, tone, plot.angle, rng.choice((0.0, 1.0)))
+        paint_paving(canvas, where, region, tone, plot.angle, rng.choice((0.0, 1.0)))
 
 
 def draw_boundaries(canvas, style, rng, owner, count, hedges):

@@ -79,12 +79,14 @@ def render(canvas, style, rng, shadows=True):
     radiance *= np.float32(rng.uniform(0.85, 1.2) * (0.27 / canvas.albedo.mean()) ** 0.7)
 
     balance = (1 + rng.normal(0, 0.035, 3)).astype(np.float32)
-    haze = np.float32(rng.uniform(0, 0.10))
+    haze = np.float32(rng.uniform(0, 0.07))
     radiance = radiance * balance * (1 - haze) + haze * np.array((0.55, 0.62, 0.70), np.float32)
     radiance = cv2.GaussianBlur(radiance, (0, 0), rng.uniform(0.45, 0.85))
     image = np.clip(radiance, 0, None) ** np.float32(1 / rng.uniform(1.5, 2.0))
-    contrast = np.float32(rng.uniform(0.95, 1.2))
-    image = (image - 0.45) * contrast + 0.45
+    contrast, saturation = rng.uniform(1.0, 1.3), rng.uniform(0.95, 1.35)
+    image = (image - 0.45) * np.float32(contrast) + 0.45
+    grey = image.mean(-1, keepdims=True)
+    image = grey + (image - grey) * np.float32(saturation)
     noise = rng.standard_normal(image.shape, dtype=np.float32)
     image += noise * np.float32(rng.uniform(0.004, 0.014))
     return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)

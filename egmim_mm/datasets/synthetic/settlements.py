@@ -27,13 +27,14 @@ def suburb(canvas, style, rng):
     if plots:
         build_plots(canvas, style, rng, plots)
         draw_boundaries(canvas, style, rng, owner, len(plots), hedges=rng.uniform(0.3, 0.9))
-    for _ in range(rng.poisson(1.6)):
-        paint_pool(canvas, style, rng, *canvas.anywhere(rng), plots[0].angle if plots else 0.0)
+    for _ in range(rng.poisson(12)):  # few places are large enough
+        angle = plots[rng.integers(len(plots))].angle if plots else 0.0
+        paint_pool(canvas, rng, *canvas.anywhere(rng), angle)
     for _ in range(rng.poisson(1.5)):
         paint_goods(canvas, rng, *canvas.anywhere(rng), rng.uniform(0, 3), (LOW_VEGETATION,))
-    paint_traffic(canvas, style, rng, streets, 0.12, 0.5)
+    paint_traffic(canvas, rng, streets, 0.12, 0.5)
     paint_street_trees(canvas, style, rng, streets, 0.25)
-    scatter_trees(canvas, style, rng, int(rng.uniform(15, 60)), (0.6, rng.uniform(2.5, 4.5)))
+    scatter_trees(canvas, style, rng, int(rng.uniform(30, 130)), (0.6, rng.uniform(3.0, 5.5)))
 
 
 def _set_rows(canvas, style, rng, streets):
@@ -55,7 +56,7 @@ def _set_rows(canvas, style, rng, streets):
                                    rng.uniform(8, 15), kind, tile)
                     cursor += 2 * half_u + (rng.uniform(2, 5) if rng.random() < 0.12 else 0.0)
                 else:
-                    cursor += 1.5
+                    cursor += 3.0
 
 
 def _fill_courtyards(canvas, style, rng, angle, ground):
@@ -88,7 +89,7 @@ def town(canvas, style, rng):
     green = rng.random() < 0.45
     paint_lawn(canvas, style)
     if not green:
-        paint_paving(canvas, rng, EVERYWHERE, np.ones_like(canvas.mask, bool),
+        paint_paving(canvas, EVERYWHERE, np.ones_like(canvas.mask, bool),
                      jitter(rng, style.paving), 0.3, rng.choice((0.0, 1.5)))
     streets = street_grid(rng, canvas.extent, rng.uniform(42, 58), rng.uniform(7, 10),
                           rng.uniform(2, 3.2), rng.uniform(0, 3), cross=0.8)
@@ -98,7 +99,7 @@ def town(canvas, style, rng):
         _set_rows(canvas, style, rng, streets)
         _fill_courtyards(canvas, style, rng, _direction(streets[0]),
                          (LOW_VEGETATION,) if green else GROUND)
-    paint_traffic(canvas, style, rng, streets, 0.3, 0.8)
+    paint_traffic(canvas, rng, streets, 0.3, 0.8)
     paint_street_trees(canvas, style, rng, streets, 0.45)
 
 
@@ -114,13 +115,13 @@ def industry(canvas, style, rng):
     yard = ~verge | gates
     yard &= canvas.coarse > rng.choice((-9.0, -1.0), p=(0.4, 0.6))
     if rng.random() < 0.5:
-        paint_paving(canvas, rng, EVERYWHERE, yard, jitter(rng, (0.46, 0.45, 0.42)), angle, 4.0)
+        paint_paving(canvas, EVERYWHERE, yard, jitter(rng, (0.46, 0.45, 0.42)), angle, 4.0)
     else:
         paint_asphalt(canvas, rng, yard, jitter(rng, style.asphalt, 0.2), 25)
     paint_streets(canvas, style, rng, streets)
     with canvas.keep_clear(verge):
         _fill_yards(canvas, style, rng, angle)
-    paint_traffic(canvas, style, rng, streets, 0.3, 0.3)
+    paint_traffic(canvas, rng, streets, 0.3, 0.3)
     paint_street_trees(canvas, style, rng, streets, 0.25)
     scatter_trees(canvas, style, rng, 30, (0.8, 3.5))
 
@@ -133,9 +134,9 @@ def _fill_yards(canvas, style, rng, angle):
         return angle + rng.choice((0, np.pi / 2))
 
     for _ in range(90):
-        half_u, half_v = rng.uniform(6, 18), rng.uniform(5, 12)
+        half_u, half_v = rng.uniform(5, 18), rng.uniform(4, 12)
         place = (*spot(), turned())
-        if canvas.is_free(*place, half_u + 3.5, half_v + 3.5, GROUND):
+        if canvas.is_free(*place, half_u + 2.5, half_v + 2.5, GROUND):
             kind = rng.choice(('flat', 'gable', 'saw', 'shed'), p=(0.5, 0.22, 0.18, 0.1))
             paint_building(canvas, style, rng, *place, half_u, half_v, rng.uniform(4, 10), kind,
                            rng.choice(FLAT))

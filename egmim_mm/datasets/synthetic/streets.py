@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
-from .classes import CAR, IMPERVIOUS, LOW_VEGETATION
+from .classes import CAR, IMPERVIOUS, LOW_VEGETATION, WATER
 from .ground import EVERYWHERE, paint_asphalt, paint_paving
 from .objects import paint_car
 from .style import jitter
@@ -81,6 +82,8 @@ def _dashes(street, offset, dash, gap):
 
 def paint_streets(canvas, style, rng, streets):
     """Pavements, carriageways, kerbs and markings of all streets."""
+    water = (canvas.mask == WATER).astype(np.uint8)
+    near_water = cv2.dilate(water, np.ones((9, 9), np.uint8)).astype(bool)
     roads = [canvas.stroke(street.points, street.width) for street in streets]
     road = np.any(roads, axis=0)
     crossing = np.sum(roads, axis=0) > 1
@@ -88,12 +91,15 @@ def paint_streets(canvas, style, rng, streets):
     for street in streets:
         if street.pavement:
             walk = canvas.stroke(street.points, 2 * street.reach) & ~road
-            paint_paving(canvas, rng, EVERYWHERE, walk, tone, 0.0, slab=rng.choice((0, 1.2)))
+            paint_paving(canvas, EVERYWHERE, walk, tone, 0.0, slab=rng.choice((0, 1.2)))
     kerbs = np.zeros_like(canvas.height)
     for street, own in zip(streets, roads, strict=True):
         paint_asphalt(canvas, rng, own, jitter(rng, style.asphalt, 0.08, 0.01))
         edge = canvas.stroke(street.points, street.width + 0.5) & ~road
         kerbs[edge] = 0.6 if street.pavement else 0.0
+        rim = canvas.stroke(street.points, 2 * street.reach + 0.5) & near_water
+        rim &= ~canvas.stroke(street.points, 2 * street.reach - 0.5)
+        canvas.put(EVERYWHERE, rim, IMPERVIOUS, (0.50, 0.49, 0.46), 1.1)  # parapets of bridges
     canvas.blend(kerbs, np.float32((0.55, 0.54, 0.52)))
     for street, own in zip(streets, roads, strict=True):
         worn = np.zeros_like(canvas.height)
@@ -130,7 +136,7 @@ def _zebra(canvas, rng, street, road):
     canvas.albedo[where][bars] += 0.75 * (WHITE - canvas.albedo[where][bars])
 
 
-def paint_traffic(canvas, style, rng, streets, density=0.3, parked=0.5):
+def paint_traffic(canvas, rng, streets, density=0.3, parked=0.5):
     """Driving cars in both lanes and cars parked along the kerb."""
     for street in streets:
         for side in (-1, 1):

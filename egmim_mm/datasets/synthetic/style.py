@@ -12,7 +12,8 @@ ROOFS = dict(
     bitumen=(0.18, 0.18, 0.19), metal=(0.60, 0.62, 0.63), white=(0.76, 0.75, 0.72),
     moss=(0.30, 0.34, 0.22), copper=(0.38, 0.50, 0.44), sand=(0.55, 0.48, 0.38))
 PITCHED = ('clay', 'old_clay', 'brown', 'slate', 'cement', 'asphalt', 'moss', 'sand')
-FLAT = ('cement', 'asphalt', 'bitumen', 'metal', 'white', 'moss', 'sand', 'copper', 'slate')
+FLAT = ('cement', 'cement', 'asphalt', 'asphalt', 'bitumen', 'bitumen', 'metal', 'metal', 'slate',
+        'white', 'moss', 'sand', 'copper')  # common ones more than once
 CARS = ((0.80, 0.80, 0.80), (0.55, 0.56, 0.58), (0.33, 0.34, 0.36), (0.07, 0.07, 0.08),
         (0.50, 0.07, 0.06), (0.10, 0.16, 0.36), (0.46, 0.42, 0.33), (0.10, 0.24, 0.16),
         (0.20, 0.30, 0.42), (0.70, 0.68, 0.62))
@@ -46,8 +47,8 @@ def draw_style(rng):
     dry = np.array((0.46, 0.41, 0.26))
     usual = lush + (dry - lush) * (0.15 + 0.6 * dryness)
     grass = np.stack([lush * 0.5 + usual * 0.5, usual, dry * 0.5 + usual * 0.5])
-    soils = ((0.42, 0.31, 0.22), (0.36, 0.24, 0.17), (0.47, 0.40, 0.30), (0.28, 0.22, 0.17),
-             (0.46, 0.28, 0.19))
+    soils = ((0.42, 0.31, 0.22), (0.35, 0.26, 0.20), (0.47, 0.40, 0.30), (0.28, 0.22, 0.17),
+             (0.43, 0.30, 0.22))
     species = np.array(((0.10, 0.17, 0.07), (0.14, 0.22, 0.08), (0.18, 0.25, 0.10),
                         (0.08, 0.14, 0.08), (0.21, 0.24, 0.12), (0.26, 0.22, 0.10)))
     chosen = rng.choice(len(species), 3, replace=False, p=(0.22, 0.26, 0.2, 0.16, 0.11, 0.05))

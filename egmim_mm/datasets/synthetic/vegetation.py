@@ -2,18 +2,21 @@
 
 import numpy as np
 
-from .classes import BUILDING, LOW_VEGETATION, TREE
+from .classes import BUILDING, CAR, IMPERVIOUS, LOW_VEGETATION, TREE, WATER
 from .ground import EVERYWHERE
 from .style import jitter
 
 
 def paint_tree(canvas, style, rng, x, y, radius, species=None, on_roofs=0.06):
-    """A crown of about `radius` metres; False when it would hang too far over a roof."""
+    """A crown of about `radius` metres; False where it would stand in water or on a roof."""
     found = canvas.frame(x, y, rng.uniform(0, 2 * np.pi), radius * 1.4)
     if found is None:
         return False
     where, u, v = found
     distance = np.hypot(u, v) / radius
+    foot = distance < 1.5 * canvas.metres_per_pixel / radius
+    if np.isin(canvas.mask[where][foot], (WATER, BUILDING)).any():
+        return False
     theta = np.arctan2(v, u)
     conifer = rng.random() < 0.15
     if conifer:
@@ -83,6 +86,9 @@ def paint_street_trees(canvas, style, rng, streets, chance):
                 radius = rng.uniform(1.4, 2.6)
                 places = [street.beside(*station, side, street.reach - 0.3)[:2]
                           for station in street.stations(rng.uniform(7, 12), rng.uniform(0, 6))]
+                # no trees on bridges
+                places = [(x, y) for x, y in places if canvas.is_free(
+                    x, y, 0.0, 1.2, 1.2, (IMPERVIOUS, LOW_VEGETATION, TREE, CAR))]
                 tree_row(canvas, style, rng, places, radius)
 
 

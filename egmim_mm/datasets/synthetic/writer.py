@@ -4,6 +4,7 @@ import json
 import os
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -60,7 +61,8 @@ def write_dataset(root, num_train=200, num_val=40, num_unlabeled=600, size=256, 
         for _ in track(done, 'scenes', total=len(jobs)):
             continue
     else:
-        with ProcessPoolExecutor(workers) as pool:
+        # spawn: OpenCV's threads do not survive a fork; one thread each, the processes share cores
+        with ProcessPoolExecutor(workers, get_context('spawn'), cv2.setNumThreads, (1,)) as pool:
             for _ in track(pool.map(write, jobs, chunksize=4), 'scenes', total=len(jobs)):
                 continue
     return len(jobs)
