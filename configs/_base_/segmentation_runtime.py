@@ -1,6 +1,5 @@
 _base_ = './default_runtime.py'
 
 default_scope = 'mmseg'
-default_hooks = dict(
-    results=dict(type='egmim_mm.ResultsHook'), visualization=dict(type='mmseg.SegVisualizationHook'))
+default_hooks = dict(visualization=dict(type='mmseg.SegVisualizationHook'))
 visualizer = dict(type='mmseg.SegLocalVisualizer', name='visualizer', vis_backends=[dict(type='LocalVisBackend')])

@@ -8,7 +8,11 @@ train_pipeline = [
     dict(type='PhotoMetricDistortion'),
     dict(type='PackSegInputs')
 ]
-test_pipeline = [dict(type='egmim_mm.LoadTile'), dict(type='egmim_mm.LoadTileMask'), dict(type='PackSegInputs')]
+test_pipeline = [
+    dict(type='egmim_mm.LoadTile'),
+    dict(type='egmim_mm.LoadTileMask'),
+    dict(type='PackSegInputs', meta_keys=('img_path', 'seg_map_path', 'tile_name', 'ori_shape', 'img_shape'))
+]
 train_dataloader = dict(
     batch_size=8,
     num_workers=4,

@@ -1,0 +1,22 @@
+# EGMIM from scratch on synthetic scenes, a few minutes on two cores
+_base_ = [
+    '../_base_/models/egmim_swin-nano.py', '../_base_/datasets/unlabeled.py', '../_base_/schedules/dapt.py',
+    '../_base_/pretrain_runtime.py'
+]
+
+train_pipeline = [
+    dict(type='egmim_mm.LoadTile', cache_mb=500),
+    dict(type='egmim_mm.RandomScaledCrop', crop_size=128, scale_range=(0.67, 1.5)),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='egmim_mm.RandomQuarterTurn'),
+    dict(type='PackInputs')
+]
+train_cfg = dict(max_iters=400)
+auto_scale_lr = dict(enable=False)
+optim_wrapper = dict(optimizer=dict(lr=8e-4))  # large, because the run is short
+default_hooks = dict(checkpoint=dict(interval=200), logger=dict(interval=10))
+train_dataloader = dict(
+    batch_size=32,
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(data_root='data/quickstart/img_dir/unlabeled', min_size=128, pipeline=train_pipeline))

@@ -1,0 +1,37 @@
+# UperNet on 5 % of the labels of the synthetic scenes
+_base_ = [
+    '../_base_/models/upernet_swin-nano.py', '../_base_/datasets/segmentation.py', '../_base_/schedules/finetune.py',
+    '../_base_/segmentation_runtime.py'
+]
+
+tiles = dict(
+    data_root='data/quickstart',
+    img_suffix='.png',
+    metainfo=dict(
+        classes=('impervious', 'building', 'low_vegetation', 'tree', 'car', 'water', 'clutter'),
+        palette=[[255, 255, 255], [0, 0, 255], [0, 255, 255], [0, 255, 0], [255, 255, 0], [0, 96, 128], [255, 0, 0]]))
+train_pipeline = [
+    dict(type='egmim_mm.LoadTile', cache_mb=200),
+    dict(type='egmim_mm.LoadTileMask', cache_mb=100),
+    dict(type='egmim_mm.RandomScaledCrop', crop_size=128, scale_range=(0.5, 2.0), cat_max_ratio=0.75),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='egmim_mm.RandomQuarterTurn'),
+    dict(type='PhotoMetricDistortion'),
+    dict(type='PackSegInputs')
+]
+model = dict(decode_head=dict(num_classes=7), auxiliary_head=dict(num_classes=7))
+train_cfg = dict(max_iters=250, val_interval=100000)
+optim_wrapper = dict(optimizer=dict(lr=3e-4))
+default_hooks = dict(checkpoint=dict(interval=100), logger=dict(interval=10))
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=0,
+    persistent_workers=False,
+    sampler=dict(budget=0.05),
+    dataset=dict(
+        **tiles, data_prefix=dict(img_path='img_dir/train', seg_map_path='ann_dir/train'), pipeline=train_pipeline))
+val_dataloader = dict(
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(**tiles, data_prefix=dict(img_path='img_dir/val', seg_map_path='ann_dir/val')))
+test_dataloader = val_dataloader
