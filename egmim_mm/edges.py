@@ -39,14 +39,18 @@ def image_gradient(images: Tensor, sigma: float = 0.0) -> Tensor:
         sigma (float): Standard deviation of the Gaussian, px; 0 = no smoothing.
 
     Returns:
-        Tensor: (B, 2, H, W): d/dx and d/dy per px (the Sobel kernel is divided by 8).
+        Tensor: (B, 2, H, W): d/dx and d/dy per px (the Sobel kernel is divided by 8). Outside its border the
+        image is mirrored for the Gaussian (without repeating the edge pixel) and continued constantly for
+        the Sobel kernel, so the border itself is no edge.
     """
     gray = luminance(images)
-    if sigma > 0:
-        # +-3 sigma holds 99.7 % of the Gaussian; reflect padding needs an image larger than the radius
-        radius = min(math.ceil(3 * sigma), min(gray.shape[-2:]) - 1)
-        gray = gaussian_blur2d(gray, (2 * radius + 1, 2 * radius + 1), (sigma, sigma))
-    return spatial_gradient(gray, mode='sobel', order=1, normalized=True)[:, 0]
+    # autocast would convolve in bfloat16, whose 8 bits drown small gradients
+    with torch.autocast(images.device.type, enabled=False):
+        if sigma > 0:
+            # +-3 sigma holds 99.7 % of the Gaussian; reflect padding needs an image larger than the radius
+            radius = min(math.ceil(3 * sigma), min(gray.shape[-2:]) - 1)
+            gray = gaussian_blur2d(gray, (2 * radius + 1, 2 * radius + 1), (sigma, sigma))
+        return spatial_gradient(gray, mode='sobel', order=1, normalized=True)[:, 0]
 
 
 def normalize_strength(strength: Tensor, floor: float = 0.0, quantile: float = 0.99) -> Tensor:
@@ -61,6 +65,7 @@ def normalize_strength(strength: Tensor, floor: float = 0.0, quantile: float = 0
     Returns:
         Tensor: (B, 1, H, W) in [0, 1]; all zero for a constant image.
     """
+    strength = strength.where(strength >= _TINY, 0.0)  # rounding of the convolutions
     flat = strength.flatten(1)
     rank = max(1, math.ceil(quantile * flat.shape[1]))
     # kthvalue selects without sorting, unlike torch.quantile
