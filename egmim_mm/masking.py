@@ -95,16 +95,19 @@ def _edge_adaptive(edge: Tensor, noise: Tensor, count: int, ratio: float, rate: 
     num_cells = coarse[0].numel()
     num_edge_cells = num_cells // 2
 
-    # one draw serves two levels: a coarse cell takes the noise of its top left fine cell
+    # one draw serves two levels: a coarse cell takes the noise of its top left fine cell. Ties are broken by lower
+    # bits of the draw, which are independent: otherwise a flat image would hide top left fine cells more often
     grid = (batch, coarse.shape[2] * factor, coarse.shape[3] * factor)
     coarse_noise = noise.view(grid)[:, ::factor, ::factor].flatten(1)
+    coarse_ties = 1e-9 * (coarse_noise * 2**16 % 1)
+    fine_ties = 1e-9 * (noise * 2**32 % 1)
 
     def spread(cells: Tensor) -> Tensor:  # (B, coarse cells) -> (B, fine cells)
         cells = cells.view(batch, *coarse.shape[2:])
         return cells.repeat_interleave(factor, 1).repeat_interleave(factor, 2).flatten(1)
 
-    # the noise breaks ties, so a flat image gets a random half
-    is_edge_cell = _choose(-coarse.flatten(1).double() + 1e-9 * coarse_noise,
+    # a flat image gets a random half
+    is_edge_cell = _choose(-coarse.flatten(1).double() + coarse_ties,
                            torch.ones_like(coarse_noise, dtype=torch.bool), num_edge_cells)
     in_edge = spread(is_edge_cell)
     num_fine = num_edge_cells * factor**2
@@ -115,7 +118,7 @@ def _edge_adaptive(edge: Tensor, noise: Tensor, count: int, ratio: float, rate: 
     fine_hidden = count - flat_hidden * factor**2
 
     num_top = round(top_share * num_fine)
-    is_top = _choose(-fine + 1e-9 * noise, in_edge, num_top)
+    is_top = _choose(-fine + fine_ties, in_edge, num_top)
     top_hidden = min(max(round(rate * num_top), fine_hidden - (num_fine - num_top)), fine_hidden)
 
     mask = _choose(noise, is_top, top_hidden)
@@ -140,6 +143,9 @@ def _check(height: int, width: int, ratio: float, policy: str, token_size: int, 
     if height % _QUANTUM or width % _QUANTUM or height % cell_size or width % cell_size:
         raise ValueError(f'image size {height} x {width} px must be divisible by {_QUANTUM} and by '
                          f'cell_size = {cell_size}')
+    if cell_size < _QUANTUM and _QUANTUM % cell_size:
+        raise ValueError(f'cell_size = {cell_size} must divide {_QUANTUM} px or be larger: otherwise the count of '
+                         'hidden tokens cannot be that of the other policies')
     if cell_size % fine_cell_size or fine_cell_size % token_size or _QUANTUM % fine_cell_size:
         if policy != 'random':
             raise ValueError(f'cell_size = {cell_size} must be a multiple of fine_cell_size = {fine_cell_size}, '
