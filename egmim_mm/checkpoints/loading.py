@@ -58,7 +58,8 @@ def convert_state_dict(state_dict: Dict[str, Tensor]) -> Tuple[Dict[str, Tensor]
     for wrapper in ('state_dict', 'model'):
         if isinstance(state_dict.get(wrapper), dict):
             state_dict = state_dict[wrapper]
-    weights = {k.removeprefix('module.'): v for k, v in state_dict.items() if isinstance(v, Tensor)}
+    weights = {k.removeprefix('module.'): v for k, v in state_dict.items()
+               if isinstance(k, str) and isinstance(v, Tensor)}
     if not weights:
         raise CheckpointError('the checkpoint holds no weights')
     name = 'bare MaskedSwinTransformer'

@@ -1,6 +1,8 @@
 """From a path to tensors: find the file, read it without running code, describe it."""
 import hashlib
 import pickle
+import re
+import struct
 from pathlib import Path
 from typing import Any, Dict
 
@@ -9,6 +11,12 @@ import torch
 from mmengine.logging import HistoryBuffer
 
 from .errors import CheckpointError
+
+# what torch.load raises on bytes that are no checkpoint: its unpickler checks little
+_UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError,
+               AssertionError, ImportError, MemoryError, OSError, struct.error)
+# how torch names a class or function that is not on its list
+_FORBIDDEN = re.compile(r'GLOBAL (\w[\w.]*)')
 
 
 def _allowed_globals() -> list:
@@ -40,7 +48,8 @@ def resolve_source(source: str) -> Path:
 
 def _named_in(pointer: Path):
     # the recorded path may be from another machine; the file name is enough
-    return pointer.with_name(Path(pointer.read_text().strip()).name) if pointer.is_file() else None
+    name = Path(pointer.read_text().strip()).name if pointer.is_file() else ''
+    return pointer.with_name(name) if name else None
 
 
 def read_checkpoint(path: Path, trust: bool = False) -> Dict[str, Any]:
@@ -56,13 +65,15 @@ def read_checkpoint(path: Path, trust: bool = False) -> Dict[str, Any]:
     try:
         with torch.serialization.safe_globals(_allowed_globals()):
             checkpoint = torch.load(path, map_location='cpu', weights_only=not trust)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f'{path} holds more than weights, and reading it could run code; refused. '
-            'If you trust its author, say so explicitly (trust=True). '
-            f'Reason: {str(error).splitlines()[0]}') from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise CheckpointError(f'{path} is not a readable checkpoint, or is truncated: {error}') from error
+    except _UNREADABLE as error:
+        forbidden = _FORBIDDEN.search(str(error))
+        if forbidden:
+            raise CheckpointError(
+                f'{path} holds more than weights ({forbidden[1]}), and reading it could run code; refused. '
+                'If you trust its author, say so explicitly (trust=True).') from error
+        # torch's advice to unpickle everything would be a bad one here
+        reason = '' if isinstance(error, pickle.UnpicklingError) else f': {type(error).__name__}: {error}'
+        raise CheckpointError(f'{path} is not a readable checkpoint, or is truncated{reason}') from error
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f'{path} holds a {type(checkpoint).__name__}, not a dictionary of weights')
     return checkpoint

@@ -44,7 +44,7 @@ class MaskedSwinTransformer(SwinTransformer):
             img_size=img_size,
             window_size=window_size,
             in_channels=in_channels,
-            out_indices=tuple(out_indices),
+            out_indices=tuple(sorted(out_indices)),  # the order in which they are returned
             drop_path_rate=drop_path_rate,
             pad_small_map=pad_small_map,
             **kwargs)
