@@ -25,9 +25,16 @@ class SafeCheckpointHook(CheckpointHook):
         if 0 < max_keep_ckpts < 2:
             raise ValueError('max_keep_ckpts must be at least 2 (or -1 = all): one alone could be lost in a crash')
         super().__init__(interval=interval, by_epoch=by_epoch, max_keep_ckpts=max_keep_ckpts, **kwargs)
+        self._resumed_source: dict = {}
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        # a resumed run is started without --backbone: where its weights came from stands in its checkpoint
+        lineage = (checkpoint.get('meta') or {}).get('lineage')
+        if runner._resume and lineage:
+            self._resumed_source = dict(lineage=lineage[:-1], sha256=lineage[-1]['source'])
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        source = runner.cfg.get('backbone_source') or {}
+        source = self._resumed_source or runner.cfg.get('backbone_source') or {}
         step = dict(experiment=runner.experiment_name, config=runner.cfg.filename and Path(runner.cfg.filename).name,
                     iterations=runner.iter + 1, seed=runner.seed, source=source.get('sha256'))
         checkpoint['meta']['lineage'] = [dict(s) for s in source.get('lineage', [])] + [step]
