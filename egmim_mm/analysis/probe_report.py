@@ -1,0 +1,187 @@
+"""Probe one or several backbones as a segmentation config describes them; table, JSON and plot."""
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from egmim_mm.evaluation.provenance import git_state, package_versions, write_json
+from egmim_mm.registry import DATASETS, MODELS
+
+from .probe import Stages, probe, standardizer
+
+SCRATCH = 'scratch'
+
+
+class LabelledImages:
+    """The whole tiles of a data set, each as (image (H, W, C) uint8, label (H, W) uint8).
+
+    Only the ``Load...`` steps of the data set's pipeline are run, so no crop, flip or colour change,
+    and no sampler: every labelled tile counts.
+
+    Args:
+        dataset_cfg: Config of a segmentation data set.
+    """
+
+    def __init__(self, dataset_cfg: dict) -> None:
+        cfg = dict(dataset_cfg)
+        pipeline = [step for step in cfg.get('pipeline', ())
+                    if step['type'].rsplit('.', 1)[-1].startswith('Load')]
+        # The test pipeline may lack the label step when labels are loaded elsewhere; say so early.
+        if len(pipeline) < 2:
+            raise ValueError(f'the pipeline of {cfg.get("type")} (data_root {cfg.get("data_root")}) '
+                             'needs one step that loads images and one that loads labels; it has '
+                             f'{[step["type"] for step in pipeline]}')
+        self.dataset = DATASETS.build(dict(cfg, pipeline=pipeline))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(self.dataset.metainfo['classes'])
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for index in range(len(self.dataset)):
+            sample = self.dataset[index]
+            yield sample['img'], sample['gt_seg_map']
+
+
+def named_sources(values: Sequence[str]) -> dict[str, str]:
+    """``name=path`` or ``path`` arguments -> name -> path; a bare path is named after its last part.
+
+    Raises:
+        ValueError: If two sources have the same name.
+    """
+    sources: dict[str, str] = {}
+    for value in values:
+        name, equals, path = value.partition('=')
+        if not equals or '/' in name:  # an '=' further on belongs to the path
+            name, path = Path(value).name, value
+        if name in sources:
+            raise ValueError(f"two backbones are called '{name}' ({sources[name]} and {path}): name "
+                             'them, as in --backbone NAME=PATH')
+        sources[name] = path
+    return sources
+
+
+def build_backbone(cfg: Config, source: str, seed: int) -> nn.Module:
+    """The config's backbone with random weights, then with those of ``source``.
+
+    Args:
+        cfg: Segmentation config.
+        source: Checkpoint, work dir or URL; ``'scratch'`` keeps the random weights.
+        seed: Seed of the random weights.
+    """
+    # Weights named in the config would hide what is being compared.
+    backbone_cfg = {key: value for key, value in cfg.model.backbone.items()
+                    if key not in ('init_cfg', 'pretrained')}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        backbone = MODELS.build(backbone_cfg)
+        backbone.init_weights()
+    if source != SCRATCH:
+        from egmim_mm.checkpoints import load_backbone
+        load_backbone(backbone, source)
+    return backbone
+
+
+def crop_size(cfg: Config) -> int:
+    """Side of the backbone's input, from its ``img_size``.
+
+    Raises:
+        ValueError: If the config does not say.
+    """
+    size = cfg.model.backbone.get('img_size')
+    if size is None:
+        raise ValueError('the config has no model.backbone.img_size: give --crop')
+    return max(size) if isinstance(size, (tuple, list)) else int(size)
+
+
+def compare_backbones(cfg: Config,
+                      sources: Mapping[str, str],
+                      out_dir,
+                      stages: str | Sequence[Stages] = 'all',
+                      crop: int | None = None,
+                      samples: int = 50_000,
+                      seed: int = 0,
+                      device: str | None = None) -> dict[str, dict[str, dict[str, Any]]]:
+    """Probe each source on the config's training and test tiles and write ``probe.json`` and ``.png``.
+
+    Args:
+        cfg: Segmentation config; its sampler, schedule and decode heads are not used.
+        sources: Name -> checkpoint, work dir, URL or ``'scratch'``.
+        out_dir: Folder of the two files.
+        stages: See :func:`~egmim_mm.analysis.probe.probe`.
+        crop: Window side in pixels; the backbone's ``img_size`` by default.
+        samples: Most training cells.
+        seed: Seed of the cells and of random weights.
+        device: Default: a GPU if there is one.
+
+    Returns:
+        Name -> reading -> scores.
+    """
+    init_default_scope(cfg.get('default_scope', 'mmseg'))
+    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    crop = crop or crop_size(cfg)
+    train_set = LabelledImages(cfg.train_dataloader.dataset)
+    test_set = LabelledImages(cfg.test_dataloader.dataset)
+    pre = cfg.model.data_preprocessor
+    preprocess = standardizer(pre.mean, pre.std, bool(pre.get('bgr_to_rgb') or pre.get('rgb_to_bgr')))
+
+    rows = {}
+    for name, source in sources.items():
+        rows[name] = probe(build_backbone(cfg, source, seed), train_set, test_set, preprocess, crop,
+                           train_set.classes, stages, samples, seed=seed, device=device)
+    out_dir = Path(out_dir)
+    write_json(out_dir / 'probe.json', dict(
+        rows=rows, sources=dict(sources), config=cfg.filename, classes=train_set.classes,
+        units='per cent, but kappa; confusion: rows truth, columns prediction, pixels',
+        train_tiles=len(train_set), test_tiles=len(test_set), crop=crop, samples=samples, seed=seed,
+        versions=package_versions(), git=git_state()))
+    plot_rows(rows, out_dir / 'probe.png')
+    return rows
+
+
+def print_rows(rows: Mapping[str, Mapping[str, Mapping[str, Any]]], console: Console | None = None) -> None:
+    """Print one line for each backbone and reading: the means, then IoU of each class."""
+    first = next(iter(next(iter(rows.values())).values()))
+    classes = [key[len('IoU/'):] for key in first if key.startswith('IoU/')]
+    table = Table(title='Linear probe of the frozen backbone, % on the test tiles')
+    for header in ('backbone', 'features'):
+        table.add_column(header, no_wrap=True)
+    keys: list[str] = ['mIoU', 'mF1', 'OA'] + [f'IoU/{name}' for name in classes]
+    for key in keys:
+        table.add_column(key.replace('IoU/', 'IoU\n'), justify='right')
+    for name, readings in rows.items():
+        for reading, scores in readings.items():
+            table.add_row(name, reading, *(f'{scores[key]:.1f}' for key in keys))
+    (console or Console()).print(table)
+
+
+def plot_rows(rows: Mapping[str, Mapping[str, Mapping[str, Any]]], path) -> None:
+    """Bar plot: mIoU by backbone, a group for each reading."""
+    names, readings = list(rows), list(next(iter(rows.values())))
+    figure = Figure((1.6 + 0.55 * len(names) * len(readings) + 1.2, 3.2), dpi=120, layout='constrained')
+    axes = figure.add_subplot()
+    width = 0.8 / len(names)
+    for index, name in enumerate(names):
+        values = [rows[name][reading]['mIoU'] for reading in readings]
+        places = np.arange(len(readings)) + (index - (len(names) - 1) / 2) * width
+        axes.bar_label(axes.bar(places, values, 0.92 * width, label=name), fmt='%.1f', fontsize=8)
+    axes.set_xticks(range(len(readings)), readings)
+    axes.set(ylabel='mIoU of the linear probe, %', xlim=(-0.6, len(readings) - 0.4))
+    axes.spines[['top', 'right']].set_visible(False)
+    axes.margins(y=0.12)
+    if len(names) > 1:
+        axes.legend(frameon=False, fontsize=8, loc='upper left', bbox_to_anchor=(1, 1))
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    FigureCanvasAgg(figure).print_png(str(path))

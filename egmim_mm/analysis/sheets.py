@@ -1,0 +1,163 @@
+"""Labelled picture sheets: rows of images with column titles, row titles and a class legend."""
+from collections.abc import Mapping, Sequence
+from math import ceil
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+Color = tuple[int, int, int]
+DPI = 100
+GAP, MARGIN, TITLE, LABEL, LEGEND_ROW, FONT = 6, 10, 26, 26, 26, 11  # px, the last in points
+
+
+def colorize(mask: np.ndarray, palette: Sequence[Color], ignore_color: Color = (0, 0, 0)) -> np.ndarray:
+    """Paint a class map.
+
+    Args:
+        mask: (H, W) integer class ids; anything outside the palette counts as ignored.
+        palette: RGB triples, 0..255, in class order.
+        ignore_color: Colour of ignored pixels.
+
+    Returns:
+        (H, W, 3) uint8, RGB.
+    """
+    mask = np.asarray(mask).astype(np.int64)
+    table = np.array([*palette, ignore_color], dtype=np.uint8)
+    return table[np.where((mask >= 0) & (mask < len(palette)), mask, len(palette))]
+
+
+def edge_to_rgb(edge: np.ndarray, colormap: str = 'magma') -> np.ndarray:
+    """Show an edge map: dark is flat, bright is a strong edge.
+
+    Args:
+        edge: (H, W) or (1, H, W), in [0, 1]; values outside are clipped.
+        colormap: A matplotlib colour map.
+
+    Returns:
+        (H, W, 3) uint8, RGB.
+    """
+    edge = np.asarray(edge, dtype=np.float32)
+    edge = edge.reshape(edge.shape[-2:])
+    rgb = matplotlib.colormaps[colormap](np.clip(edge, 0, 1))[..., :3]
+    return (255 * rgb + 0.5).astype(np.uint8)
+
+
+def hide_masked(image: np.ndarray, mask: np.ndarray, color: Color = (128, 128, 128)) -> np.ndarray:
+    """Paint the hidden tokens of an image in one colour.
+
+    Args:
+        image: (H, W, 3) uint8, RGB.
+        mask: (h, w) bool, True = hidden; H and W are multiples of h and w.
+        color: RGB of hidden tokens.
+
+    Returns:
+        (H, W, 3) uint8, RGB.
+
+    Raises:
+        ValueError: If the image is not a whole number of tokens wide and high.
+    """
+    mask = np.asarray(mask, dtype=bool)
+    (height, width), (rows, columns) = image.shape[:2], mask.shape
+    if height % rows or width % columns:
+        raise ValueError(f'an image of {height}x{width} px does not divide into {rows}x{columns} tokens')
+    hidden = mask.repeat(height // rows, 0).repeat(width // columns, 1)
+    return np.where(hidden[..., None], np.uint8(color), image)
+
+
+def contact_sheet(rows: Sequence[Sequence[np.ndarray | None]],
+                  titles: Sequence[str],
+                  path,
+                  legend: Mapping[str, Color] | None = None,
+                  row_titles: Sequence[str] | None = None,
+                  width: int = 256) -> None:
+    """Write a grid of images as one PNG.
+
+    Args:
+        rows: Images of each row, at most one for each title: (H, W, 3) uint8 RGB, (H, W, 3) float in
+            [0, 1], or (H, W) (bool, or float in [0, 1]; drawn in grey); None leaves the place empty.
+            An image smaller than its place is enlarged without smoothing.
+        titles: Title of each column.
+        path: PNG file to write; its folder is made.
+        legend: Class name -> RGB triple, 0..255, drawn below the grid.
+        row_titles: Title of each row, drawn upright at its left.
+        width: Width of a column in pixels; a row is as high as its highest image needs.
+
+    Raises:
+        ValueError: If there is nothing to draw, a row has more images than there are titles, the row
+            titles do not match the rows, or an image is of none of these kinds.
+    """
+    if not rows or not titles or not any(image is not None for row in rows for image in row):
+        raise ValueError('a contact sheet needs at least one image')
+    if max(len(row) for row in rows) > len(titles):
+        raise ValueError(f'a row has {max(len(row) for row in rows)} images, but there are '
+                         f'{len(titles)} titles')
+    if row_titles is not None and len(row_titles) != len(rows):
+        raise ValueError(f'{len(row_titles)} row titles for {len(rows)} rows')
+
+    rows = [[None if image is None else _rgb(image) for image in row] for row in rows]
+    heights = [max([round(width * image.shape[0] / image.shape[1]) for image in row if image is not None],
+                   default=0) for row in rows]
+    left = MARGIN + (LABEL if row_titles else 0)
+    total_width = left + len(titles) * (width + GAP) - GAP + MARGIN
+    places = _legend_places(legend or {}, total_width - left - MARGIN)
+    legend_rows = 1 + max((row for row, _ in places), default=-1)
+    total_height = TITLE + sum(heights) + GAP * (len(rows) - 1) + MARGIN + legend_rows * LEGEND_ROW
+
+    figure = Figure((total_width / DPI, total_height / DPI), dpi=DPI)
+    canvas = FigureCanvasAgg(figure)
+    page = figure.add_axes([0, 0, 1, 1])  # pixel coordinates, y downwards
+    page.set(xlim=(0, total_width), ylim=(total_height, 0))
+    page.axis('off')
+    for column, title in enumerate(titles):
+        page.text(left + column * (width + GAP) + width / 2, TITLE / 2 + 2, title, fontsize=FONT,
+                  ha='center', va='center')
+    top = TITLE
+    for index, (row, height) in enumerate(zip(rows, heights)):
+        if row_titles:
+            page.text(left - LABEL / 2, top + height / 2, row_titles[index], fontsize=FONT, rotation=90,
+                      ha='center', va='center')
+        for column, image in enumerate(row):
+            if image is None:
+                continue
+            x, own = left + column * (width + GAP), round(width * image.shape[0] / image.shape[1])
+            page.imshow(image, extent=(x, x + width, top + own, top), aspect='auto',
+                        interpolation='nearest' if image.shape[1] <= width else 'antialiased')
+        top += height + GAP
+    page.set(xlim=(0, total_width), ylim=(total_height, 0))  # imshow changes them
+    for (name, color), (row, x) in zip((legend or {}).items(), places):
+        y = top - GAP + MARGIN + row * LEGEND_ROW
+        page.add_patch(Rectangle((left + x, y), 16, 16, facecolor=np.array(color) / 255, edgecolor='0.4',
+                                 linewidth=0.6))
+        page.text(left + x + 22, y + 8, name, fontsize=FONT - 1, va='center')
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    canvas.print_png(str(path))
+
+
+def _rgb(image: np.ndarray) -> np.ndarray:
+    """Any accepted image as (H, W, 3) uint8."""
+    image = np.asarray(image)
+    if image.ndim == 2 and np.issubdtype(image.dtype, np.integer):
+        raise ValueError('a map of integers has no colours yet: pass it through colorize() first')
+    if image.ndim == 2:
+        image = np.repeat(image.astype(np.float32)[..., None], 3, 2)
+    if image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f'an image has shape {image.shape}: (H, W, 3) or (H, W) is expected')
+    if image.dtype != np.uint8:
+        image = (255 * np.clip(image, 0, 1) + 0.5).astype(np.uint8)
+    return image
+
+
+def _legend_places(legend: Mapping[str, Color], width: int) -> Sequence[tuple[int, int]]:
+    """(row, x in px) of each entry, filled left to right like words."""
+    places, row, x = [], 0, 0
+    for name in legend:
+        needed = 22 + ceil(7.6 * len(name)) + 16  # patch, text, space; 10 pt DejaVu Sans at 100 dpi
+        if x and x + needed > width:
+            row, x = row + 1, 0
+        places.append((row, x))
+        x += needed
+    return places
