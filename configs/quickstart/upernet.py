@@ -20,7 +20,7 @@ train_pipeline = [
     dict(type='PackSegInputs')
 ]
 model = dict(decode_head=dict(num_classes=7), auxiliary_head=dict(num_classes=7))
-train_cfg = dict(max_iters=250, val_interval=100000)
+train_cfg = dict(max_iters=250)
 optim_wrapper = dict(optimizer=dict(lr=3e-4))
 default_hooks = dict(checkpoint=dict(interval=100), logger=dict(interval=10))
 train_dataloader = dict(
@@ -30,8 +30,9 @@ train_dataloader = dict(
     sampler=dict(budget=0.05),
     dataset=dict(
         **tiles, data_prefix=dict(img_path='img_dir/train', seg_map_path='ann_dir/train'), pipeline=train_pipeline))
-val_dataloader = dict(
+# tested once, by tools/test.py
+val_dataloader = val_evaluator = val_cfg = None
+test_dataloader = dict(
     num_workers=0,
     persistent_workers=False,
     dataset=dict(**tiles, data_prefix=dict(img_path='img_dir/val', seg_map_path='ann_dir/val')))
-test_dataloader = val_dataloader

@@ -15,12 +15,13 @@ import numpy as np
 from mmengine.config import Config
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from egmim_mm.analysis.pictures import prediction_rows, reconstruction_rows
 from egmim_mm.analysis.sheets import contact_sheet
 from egmim_mm.datasets.synthetic import write_dataset
 
+DATA = Path('data/quickstart')
 ROOT = Path(__file__).resolve().parents[2]
 DAPT, UPERNET = 'configs/quickstart/egmim_dapt.py', 'configs/quickstart/upernet.py'
 SCENES = dict(num_train=200, num_val=30, num_unlabeled=600)  # 200 labelled tiles: 5 % are ten
@@ -65,24 +66,24 @@ class Quickstart:
         self._say(f'[2/4] EGMIM pretraining on {SCENES["num_unlabeled"]} unlabelled scenes (seed {seed})')
         with self._progress() as progress:
             self._train(progress, DAPT, folder / 'dapt', seed,
-                        [f'train_dataloader.dataset.data_root={self.data}/img_dir/unlabeled'])
+                        self._data_options('train', folder='/img_dir/unlabeled'))
         self._say(f'[3/4] UperNet on 5 % of the labels, from scratch and after EGMIM, side by side (seed {seed})')
-        tiles = [f'{name}_dataloader.dataset.data_root={self.data}' for name in ('train', 'val', 'test')]
-        tiles.append(f'train_dataloader.sampler.seed={seed}')
         with self._progress() as progress, ThreadPoolExecutor(2) as pool:
-            jobs = [pool.submit(self._finetune, progress, folder, start, seed, tiles) for start in STARTS]
+            jobs = [pool.submit(self._finetune, progress, folder, start, seed) for start in STARTS]
             for job in jobs:
                 job.result()
 
-    def _finetune(self, progress: Progress, folder: Path, start: str, seed: int, tiles: List[str]) -> None:
+    def _finetune(self, progress: Progress, folder: Path, start: str, seed: int) -> None:
         backbone = ['--backbone', str(folder / 'dapt')] if start == 'egmim' else []
         # two at a time: one thread each is faster than two that wait for each other
         threads = str(max(1, (os.cpu_count() or 2) // 2))
-        self._train(progress, UPERNET, folder / start, seed, tiles, backbone, threads)
-        if not (folder / start / 'predictions').is_dir():
+        labels = [f'train_dataloader.sampler.seed={seed}'] if seed else []
+        self._train(progress, UPERNET, folder / start, seed, self._data_options('train', 'test') + labels, backbone,
+                    threads)
+        if json.loads((folder / start / 'results.json').read_text())['phase'] != 'test':
             self._command(progress, f'test {STARTS[start]}', folder / f'{start}_test.log', [
                 'tools/test.py', UPERNET, str(folder / start), '--out', str(folder / start / 'predictions'),
-                '--cfg-options', *tiles
+                *_options(self._data_options('train', 'test'))
             ], threads)
 
     def _train(self, progress: Progress, config: str, folder: Path, seed: int, options: List[str],
@@ -93,13 +94,14 @@ class Quickstart:
         if (folder / 'last_checkpoint').is_file():
             extra = ['--resume']
         self._command(progress, f'train {folder.name}', folder.with_suffix('.log'), [
-            'tools/train.py', config, '--work-dir', str(folder), '--seed', str(seed), *extra, '--cfg-options',
-            *options, *self.options
+            'tools/train.py', config, '--work-dir', str(folder), '--seed', str(seed), *extra,
+            *_options([*options, *self.options])
         ], threads)
 
     def _command(self, progress: Progress, title: str, log: Path, arguments: List[str], threads: str = '') -> None:
         """Run one of the tools; its output goes to ``log``, its progress to the bar."""
-        progress.console.print('  $ python ' + shlex.join(arguments), style='dim', highlight=False)
+        progress.console.print('  $ python ' + shlex.join(arguments), style='dim', highlight=False,
+                               soft_wrap=True)
         log.parent.mkdir(parents=True, exist_ok=True)
         environment = dict(os.environ, PYTHONUNBUFFERED='1')
         if threads:
@@ -119,6 +121,11 @@ class Quickstart:
             raise StepFailed(f'"{title}" stopped with status {process.returncode}; its last lines are\n'
                              + ''.join(log.read_text().splitlines(True)[-5:]) + f'(all of them in {log})')
 
+    def _data_options(self, *loaders: str, folder: str = '') -> List[str]:
+        if self.data == DATA:  # what the configs say
+            return []
+        return [f'{name}_dataloader.dataset.data_root={self.data}{folder}' for name in loaders]
+
     @staticmethod
     def _rooted(arguments: List[str]) -> List[str]:
         return [str(ROOT / a) if a.startswith('configs/') else a for a in arguments]
@@ -128,14 +135,11 @@ class Quickstart:
             start: [json.loads((self.work_dir / f'seed_{seed}' / start / 'results.json').read_text())['metrics']
                     for seed in self.seeds] for start in STARTS
         }
-        table = Table(title=f'UperNet on 5 % of the labels, test mIoU in % (seeds {self.seeds})')
-        names = list(scores['scratch'][0])
-        shown = ['mIoU', *(n for n in names if n.startswith('IoU/'))]
-        table.add_column('start')
-        for name in shown:
-            table.add_column(name.removeprefix('IoU/'), justify='right')
-        for start, runs in scores.items():
-            table.add_row(STARTS[start], *(_mean_std([run[name] for run in runs]) for name in shown))
+        table = Table('IoU, %', *(Column(name, justify='right') for name in STARTS.values()),
+                      title=f'UperNet on 5 % of the labels, {SCENES["num_val"]} test scenes, seeds {self.seeds}')
+        for name in (n for n in scores['scratch'][0] if n == 'mIoU' or n.startswith('IoU/')):
+            table.add_row(name.removeprefix('IoU/'), *(_mean_std([r[name] for r in runs]) for runs in scores.values()),
+                          end_section=name == 'mIoU')
         self.console.print(table)
         (self.work_dir / 'table.json').write_text(json.dumps(scores, indent=1))
 
@@ -161,6 +165,10 @@ class Quickstart:
 
     def _say(self, text: str) -> None:
         self.console.print(f'\n[bold]{text.replace("[", "(", 1).replace("]", ")", 1)}[/bold]')
+
+
+def _options(options: Sequence[str]) -> List[str]:
+    return ['--cfg-options', *options] if options else []
 
 
 def _mean_std(values: Sequence[float]) -> str:
