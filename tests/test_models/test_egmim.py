@@ -1,0 +1,239 @@
+"""EGMIM: its losses, the schedule of its scales, and that every parameter learns."""
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import MODELS as MMPRETRAIN
+from mmpretrain.structures import DataSample
+
+from egmim_mm.registry import MODELS
+
+ARCH = dict(embed_dims=8, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8])
+IMAGES = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+
+def total(losses):
+    return sum(v for k, v in losses.items() if 'loss' in k)
+
+
+def random_weights(model, seed=3):
+    torch.manual_seed(seed)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, 0, 0.2)
+    return model
+
+
+def test_without_guidance_it_is_simmim(build, normalized):
+    ours = random_weights(build('simmim_swin-base'))
+    init_default_scope('mmpretrain')
+    stock = MMPRETRAIN.build(dict(
+        type='SimMIM',
+        backbone=dict(type='SimMIMSwinTransformer', arch=ARCH, img_size=64, stage_cfgs=dict(block_cfgs=dict(window_size=4)),
+                      pad_small_map=True, drop_path_rate=0.0),
+        neck=dict(type='SimMIMLinearDecoder', in_channels=64, encoder_stride=32),
+        head=dict(type='SimMIMHead', patch_size=4, loss=dict(type='PixelReconstructionLoss', criterion='L1', channel=3))))
+    stock.backbone.load_state_dict(ours.backbone.state_dict())
+    stock.neck.load_state_dict(ours.head.state_dict(), strict=False)
+    stock.train()
+    inputs = normalized(IMAGES, ours)
+    losses = ours.loss(inputs)
+    assert list(losses) == ['loss_pixel']
+    samples = []
+    for mask in ours.draw_mask(ours.edge_prior(ours.images(inputs))):
+        samples.append(DataSample())
+        samples[-1].set_field(mask.long(), 'mask')
+    expected = stock.loss(inputs, samples)['loss']
+    assert losses['loss_pixel'].item() == pytest.approx(expected.item(), rel=1e-5)
+    losses['loss_pixel'].backward()
+    expected.backward()
+    for name, parameter in stock.backbone.named_parameters():
+        assert torch.allclose(ours.backbone.get_parameter(name).grad, parameter.grad, atol=1e-5), name
+
+
+def test_images_undo_the_data_preprocessor(build):
+    model = build()
+    pixels = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)  # BGR, as the loader reads them
+    inputs = model.data_preprocessor(dict(inputs=[pixels], data_samples=[DataSample()] * 2))['inputs']
+    inputs = inputs[0] if isinstance(inputs, (list, tuple)) else inputs
+    assert torch.allclose(model.images(inputs), pixels.flip(1) / 255, atol=1e-6)
+
+
+def test_losses_are_those_of_the_parts(build, normalized):
+    model = random_weights(build())
+    model.set_iteration(37, 1000, 5)
+    inputs = normalized(IMAGES, model)
+    losses = model.loss(inputs)
+    edge = model.edge_prior(IMAGES)
+    mask = model.draw_mask(edge)
+    stage1, stage2, stage4 = model.backbone(inputs, mask)
+    pixels = mask.repeat_interleave(4, 1).repeat_interleave(4, 2)[:, None]
+    weight = pixels * (1 + edge)
+    error = (model.head(stage4) - inputs).abs()
+    expected = ((error * weight).sum((1, 2, 3)) / (3 * weight.sum((1, 2, 3)))).mean()
+    assert losses['loss_pixel'].item() == pytest.approx(expected.item(), rel=1e-4)
+    terms = model.structure_head.loss([stage1, stage2], IMAGES, mask, edge)
+    assert list(terms) == ['edge', 'hog']
+    for name, term in terms.items():
+        assert losses[name].item() == pytest.approx(term.item(), rel=1e-4)
+        assert losses[f'loss_{name}'].item() == pytest.approx(0.5 * term.item(), rel=1e-4)  # not rescaled yet
+        assert losses[f'loss_{name}'].requires_grad and not losses[name].requires_grad
+
+
+def test_batch_loss_is_the_mean_of_its_halves(build, normalized, monkeypatch):
+    # what makes two processes equal one: each takes every second sample, with that sample's mask
+    model = random_weights(build())
+    inputs = normalized(IMAGES, model)
+    whole = model.loss(inputs)
+    halves = []
+    for rank in (0, 1):
+        monkeypatch.setattr('egmim_mm.models.selfsup.egmim.dist.get_rank', lambda rank=rank: rank)
+        monkeypatch.setattr('egmim_mm.models.selfsup.egmim.dist.get_world_size', lambda: 2)
+        halves.append(model.loss(inputs[rank::2]))
+    for name, value in whole.items():
+        assert value.item() == pytest.approx((halves[0][name] + halves[1][name]).item() / 2, rel=1e-4), name
+
+
+@pytest.mark.parametrize('name', ['egmim_swin-base', 'simmim_swin-base'])
+@pytest.mark.parametrize('value', [0.0, 1.0])
+def test_flat_batch_gives_finite_losses_and_gradients(build, normalized, name, value):
+    model = build(name)
+    model.set_iteration(500, 1000, 0)  # the scales are set on this very batch
+    losses = model.loss(normalized(torch.full((2, 3, 64, 64), value), model))
+    total(losses).backward()
+    assert all(torch.isfinite(v).all() for v in losses.values())
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters())
+    assert torch.isfinite(model.term_scale).all()
+
+
+def test_mixed_precision(build, normalized):
+    model = build()
+    inputs = normalized(IMAGES, model)
+    full = model.loss(inputs)
+    with torch.autocast('cpu', torch.bfloat16):
+        half = model.loss(inputs)
+    total(half).backward()
+    for name, value in full.items():
+        assert half[name].dtype == torch.float32
+        assert half[name].item() == pytest.approx(value.item(), rel=0.02), name
+
+
+@pytest.mark.parametrize('max_iters, due', [(10000, 200), (1000, 100), (5, 0)])
+def test_scales_are_set_once_and_early(build, normalized, max_iters, due):
+    model = build()
+    inputs = normalized(IMAGES, model)
+    for iteration in range(max(0, due - 2), due):
+        model.set_iteration(iteration, max_iters, 0)
+        model.loss(inputs)
+        assert model.term_scale.tolist() == [0, 0]
+    model.set_iteration(due, max_iters, 0)
+    losses = model.loss(inputs)
+    for name in ('edge', 'hog'):
+        assert losses[f'loss_{name}'].item() == pytest.approx(0.5 * losses['loss_pixel'].item(), rel=1e-5)
+    scale = model.term_scale.clone()
+    assert torch.allclose(scale * torch.stack([losses['edge'], losses['hog']]), losses['loss_pixel'].detach())
+    model.set_iteration(due + 1, max_iters, 0)
+    losses = model.loss(0.5 * inputs)
+    assert torch.equal(model.term_scale, scale)
+    assert losses['loss_hog'].item() == pytest.approx(0.5 * scale[1].item() * losses['hog'].item(), rel=1e-5)
+
+
+def test_scales_are_not_set_in_evaluation_and_survive_a_checkpoint(build, normalized):
+    model = build()
+    inputs = normalized(IMAGES, model)
+    model.set_iteration(500, 1000, 0)
+    model.eval()
+    model.loss(inputs)
+    assert not model.term_scale.any()
+    model.train()
+    model.loss(inputs)
+    other = build(seed=1)
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(other.term_scale, model.term_scale) and model.term_scale.all()
+    other.set_iteration(501, 1000, 0)
+    other.loss(inputs)
+    assert torch.equal(other.term_scale, model.term_scale)
+
+
+def test_mask_follows_iteration_and_seed_alone(build):
+    model = build()
+    edge = model.edge_prior(IMAGES)
+
+    def mask(iteration, seed):
+        model.set_iteration(iteration, 1000, seed)
+        torch.manual_seed(iteration + seed)  # the global generator has no say
+        return model.draw_mask(edge)
+
+    first = mask(7, 0)
+    assert (mask(8, 0) != first).any() and (mask(7, 1) != first).any()
+    assert torch.equal(mask(7, 0), first)
+
+
+def test_curriculum_position_is_handed_to_the_mask(build):
+    model = build()
+    seen = []
+    model.mask_generator.register_forward_hook(lambda module, args, out: seen.append(args[1]))
+    for iteration in (0, 250, 999):
+        model.set_iteration(iteration, 1000, 0)
+        model.draw_mask(model.edge_prior(IMAGES))
+    assert seen == [0, 0.25, 0.999]
+
+
+def test_loss_without_a_position_in_training_says_what_is_missing(build, normalized):
+    model = build()
+    model.iteration = None
+    with pytest.raises(RuntimeError, match='MaskCurriculumHook'):
+        model.loss(normalized(IMAGES, model))
+
+
+@pytest.mark.parametrize('size', ['tiny', 'nano', 'base'])
+@pytest.mark.parametrize('method', ['egmim', 'simmim'])
+def test_every_parameter_gets_a_gradient(build, normalized, method, size):
+    model = build(f'{method}_swin-{size}')
+    total(model.loss(normalized(IMAGES, model))).backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_a_few_steps_learn_one_batch(build, normalized):
+    model = build()
+    inputs = normalized(IMAGES[:2], model)
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
+    first = None
+    for _ in range(20):
+        losses = model.loss(inputs)
+        first = first or {k: v.item() for k, v in losses.items()}
+        optimizer.zero_grad()
+        total(losses).backward()
+        optimizer.step()
+    assert all(losses[k].item() < 0.9 * first[k] for k in ('loss_pixel', 'edge', 'hog'))
+
+
+def test_reconstruction_keeps_visible_pixels(build, normalized):
+    model = random_weights(build()).eval()
+    result = model.reconstruct(normalized(IMAGES, model))
+    hidden = result['mask'].bool().expand_as(IMAGES)
+    assert result['mask'].flatten(1).mean(1).tolist() == [0.5] * 4  # 2 of 4 cells
+    assert torch.allclose(result['image'], IMAGES, atol=1e-6)
+    assert torch.equal(result['reconstruction'][~hidden], result['image'][~hidden])
+    assert (result['reconstruction'][hidden] - result['image'][hidden]).abs().mean() > 0.1
+    assert torch.equal(result['masked'][~hidden], result['image'][~hidden])
+    assert (result['masked'][hidden] == 0.5).all()
+    assert all(v.min() >= 0 and v.max() <= 1 and not v.requires_grad for v in result.values())
+    assert torch.equal(result['edge'], model.edge_prior(result['image']))
+
+
+def test_features_are_those_of_the_backbone(build, normalized):
+    model = build()
+    inputs = normalized(IMAGES, model)
+    assert all(torch.equal(a, b) for a, b in zip(model.extract_feat(inputs), model.backbone(inputs), strict=True))
+
+
+@pytest.mark.parametrize('name', ['egmim_swin-nano', 'simmim_swin-nano', 'upernet_swin-nano'])
+def test_configs_build_at_their_own_size(model_config, name):
+    init_default_scope('mmseg' if 'upernet' in name else 'mmpretrain')
+    cfg = model_config(name)
+    for head in ('decode_head', 'auxiliary_head'):
+        if head in cfg:
+            cfg[head].norm_cfg.type = 'BN'
+    model = MODELS.build(cfg)
+    size = sum(p.numel() for p in model.backbone.parameters())
+    assert type(model.backbone).__name__ == 'MaskedSwinTransformer' and 6.8e6 < size < 7.0e6
+    assert (model.backbone.mask_token is None) == ('upernet' in name)
