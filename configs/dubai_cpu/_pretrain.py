@@ -7,7 +7,7 @@ train_pipeline = [
     dict(type='egmim_mm.RandomQuarterTurn'),
     dict(type='PackInputs')
 ]
-train_cfg = dict(max_iters=600)
+train_cfg = dict(max_iters=400)
 auto_scale_lr = dict(enable=False)
 # 1e-4 per 512 images is for long runs; a few hundred steps of 32 need a larger one to learn anything
 optim_wrapper = dict(optimizer=dict(lr=4e-4))

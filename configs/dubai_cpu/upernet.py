@@ -12,11 +12,11 @@ train_pipeline = [
     dict(type='PhotoMetricDistortion'),
     dict(type='PackSegInputs')
 ]
-train_cfg = dict(max_iters=300, val_interval=10000)
+train_cfg = dict(max_iters=200, val_interval=10000)
 optim_wrapper = dict(optimizer=dict(lr=3e-4))
 # two labelled images; class-covering choice
 train_dataloader = dict(
-    batch_size=16,
+    batch_size=8,
     num_workers=0,
     persistent_workers=False,
     sampler=dict(budget=2),

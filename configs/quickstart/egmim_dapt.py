@@ -11,10 +11,10 @@ train_pipeline = [
     dict(type='egmim_mm.RandomQuarterTurn'),
     dict(type='PackInputs')
 ]
-train_cfg = dict(max_iters=400)
+train_cfg = dict(max_iters=300)
 auto_scale_lr = dict(enable=False)
 optim_wrapper = dict(optimizer=dict(lr=8e-4))  # large, because the run is short
-default_hooks = dict(checkpoint=dict(interval=200), logger=dict(interval=10))
+default_hooks = dict(checkpoint=dict(interval=100), logger=dict(interval=10))
 train_dataloader = dict(
     batch_size=32,
     num_workers=0,

@@ -20,7 +20,7 @@ train_pipeline = [
     dict(type='PackSegInputs')
 ]
 model = dict(decode_head=dict(num_classes=7), auxiliary_head=dict(num_classes=7))
-train_cfg = dict(max_iters=250)
+train_cfg = dict(max_iters=200)
 optim_wrapper = dict(optimizer=dict(lr=3e-4))
 default_hooks = dict(checkpoint=dict(interval=100), logger=dict(interval=10))
 train_dataloader = dict(
