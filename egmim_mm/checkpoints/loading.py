@@ -1,4 +1,5 @@
 """Backbone weights of another run -> MaskedSwinTransformer, with a report and no silent mismatch."""
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Dict, List, Tuple
@@ -79,6 +80,10 @@ def resize_table(table: Tensor, length: int) -> Tensor:
     return F.interpolate(grid, size=(new, new), mode='bicubic', align_corners=False).reshape(-1, length).T.contiguous()
 
 
+def _is_square_table(table: Tensor, heads: int) -> bool:
+    return table.ndim == 2 and table.shape[1] == heads and math.isqrt(len(table))**2 == len(table) > 0
+
+
 def load_backbone(backbone: nn.Module, source: str, allow_partial: bool = False, trust: bool = False) -> LoadReport:
     """Load weights into a backbone.
 
@@ -99,7 +104,9 @@ def load_backbone(backbone: nn.Module, source: str, allow_partial: bool = False,
     try:
         weights, layout = convert_state_dict(read_checkpoint(path, trust))
     except CheckpointError as error:
-        raise CheckpointError(f'{path}: {error}') if str(path) not in str(error) else error
+        if str(path) in str(error):
+            raise
+        raise CheckpointError(f'{path}: {error}') from error
 
     own = dict(backbone.named_parameters())
     report = LoadReport(str(path), layout)
@@ -109,7 +116,7 @@ def load_backbone(backbone: nn.Module, source: str, allow_partial: bool = False,
             report.missing.append(key)
             continue
         weight = weights[key]
-        if weight.shape != parameter.shape and key.endswith(_TABLE) and weight.shape[1:] == parameter.shape[1:]:
+        if key.endswith(_TABLE) and weight.shape != parameter.shape and _is_square_table(weight, parameter.shape[1]):
             weight = resize_table(weight.float(), parameter.shape[0])
             report.resized.append(key)
         if weight.shape != parameter.shape:

@@ -95,7 +95,8 @@ def describe_source(source: str) -> Dict[str, Any]:
         foreign weights).
     """
     path = resolve_source(source)
-    lineage = read_checkpoint(path).get('meta', {}).get('lineage', [])
+    meta = read_checkpoint(path).get('meta')
+    lineage = meta.get('lineage', []) if isinstance(meta, dict) else []
     with path.open('rb') as file:
         digest = hashlib.file_digest(file, 'sha256') if hasattr(hashlib, 'file_digest') else hashlib.sha256(file.read())
     return dict(path=str(path), sha256=digest.hexdigest(), lineage=lineage)
