@@ -27,10 +27,11 @@ def test_without_guidance_it_is_simmim(build, normalized):
     init_default_scope('mmpretrain')
     stock = MMPRETRAIN.build(dict(
         type='SimMIM',
-        backbone=dict(type='SimMIMSwinTransformer', arch=ARCH, img_size=64, stage_cfgs=dict(block_cfgs=dict(window_size=4)),
-                      pad_small_map=True, drop_path_rate=0.0),
+        backbone=dict(type='SimMIMSwinTransformer', arch=ARCH, img_size=64,
+                      stage_cfgs=dict(block_cfgs=dict(window_size=4)), pad_small_map=True, drop_path_rate=0.0),
         neck=dict(type='SimMIMLinearDecoder', in_channels=64, encoder_stride=32),
-        head=dict(type='SimMIMHead', patch_size=4, loss=dict(type='PixelReconstructionLoss', criterion='L1', channel=3))))
+        head=dict(type='SimMIMHead', patch_size=4,
+                  loss=dict(type='PixelReconstructionLoss', criterion='L1', channel=3))))
     stock.backbone.load_state_dict(ours.backbone.state_dict())
     stock.neck.load_state_dict(ours.head.state_dict(), strict=False)
     stock.train()

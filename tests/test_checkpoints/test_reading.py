@@ -1,0 +1,122 @@
+"""Reading checkpoints: work dirs are resolved, no code in a file is run, every failure names the file."""
+import hashlib
+import os
+import pickle
+import random
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer
+
+from egmim_mm.checkpoints import CheckpointError, describe_source, read_checkpoint, resolve_source
+
+# torch remarks on the hostile pickles below
+pytestmark = pytest.mark.filterwarnings('ignore:Detected pickle protocol')
+
+
+class Payload:
+    """Leaves a marker when it is unpickled, as a malicious checkpoint would run a command."""
+
+    def __init__(self, marker):
+        self.marker = str(marker)
+
+    def __reduce__(self):
+        return os.mkdir, (self.marker, )
+
+
+@pytest.mark.parametrize('save', [torch.save, lambda o, p: torch.save(o, p, _use_new_zipfile_serialization=False)])
+def test_payload_is_refused_and_not_run(tmp_path, save):
+    path, marker = tmp_path / 'payload.pth', tmp_path / 'marker'
+    save(dict(state_dict=dict(weight=torch.ones(2)), extra=Payload(marker)), path)
+    with pytest.raises(CheckpointError, match=r'payload.pth holds more than weights \((posix|nt)\.mkdir\).*trust=True'):
+        read_checkpoint(path)
+    with pytest.raises(CheckpointError, match='could run code'):
+        describe_source(str(path))
+    assert not marker.exists()
+    read_checkpoint(path, trust=True)  # proves that the payload works
+    assert marker.exists()
+
+
+@pytest.mark.parametrize('protocol', range(6))
+def test_bare_pickle_is_not_run(tmp_path, protocol):
+    path, marker = tmp_path / 'payload.pth', tmp_path / 'marker'
+    path.write_bytes(pickle.dumps(Payload(marker), protocol))
+    with pytest.raises(CheckpointError, match='payload.pth'):
+        read_checkpoint(path)
+    assert not marker.exists()
+
+
+def test_truncated_file(tmp_path):
+    path = tmp_path / 'cut.pth'
+    torch.save(dict(weight=torch.randn(1000)), path)
+    content = path.read_bytes()
+    for length in (0, 1, 100, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:length])
+        with pytest.raises(CheckpointError, match='cut.pth is not a readable checkpoint, or is truncated'):
+            read_checkpoint(path)
+
+
+def test_random_bytes(tmp_path):
+    path = tmp_path / 'noise.pth'
+    source = random.Random(0)
+    for i in range(300):
+        start = b'\x80' + bytes([source.choice([2, 3, 4])]) if i % 2 else b''  # as a pickle starts
+        path.write_bytes(start + source.randbytes(source.choice([1, 5, 100, 1000])))
+        with pytest.raises(CheckpointError, match='noise.pth'):
+            read_checkpoint(path)
+
+
+@pytest.mark.parametrize('content, kind', [([1, 2], 'list'), (torch.ones(3), 'Tensor')])
+def test_not_a_dictionary(tmp_path, content, kind):
+    torch.save(content, tmp_path / 'other.pth')
+    with pytest.raises(CheckpointError, match=f'other.pth holds a {kind}, not a dictionary'):
+        read_checkpoint(tmp_path / 'other.pth')
+
+
+def test_mmengine_contents_are_read_safely(tmp_path):
+    history = HistoryBuffer()
+    history.update(1.5, 1)
+    meta = dict(iter=5, best=np.float64(0.5), count=np.int64(3), names=np.array([1.0, 2.0]), flag=np.bool_(True))
+    hub = dict(log_scalars=dict(loss=history), runtime_info=dict(value=np.float32(0.25)), resumed_keys={})
+    torch.save(dict(state_dict=dict(weight=torch.ones(2)), meta=meta, message_hub=hub), tmp_path / 'iter_5.pth')
+    checkpoint = read_checkpoint(tmp_path / 'iter_5.pth')
+    assert checkpoint['meta']['best'] == 0.5 and checkpoint['meta']['count'] == 3 and checkpoint['meta']['flag']
+    assert checkpoint['meta']['names'].tolist() == [1, 2]
+    assert checkpoint['message_hub']['runtime_info']['value'] == 0.25
+    assert checkpoint['message_hub']['log_scalars']['loss'].current() == 1.5
+
+
+def test_work_dir_resolves_to_last(tmp_path):
+    for name in ('iter_10.pth', 'iter_20.pth'):
+        torch.save({}, tmp_path / name)
+    (tmp_path / 'last_checkpoint').write_text('/other/machine/work_dirs/run/iter_10.pth\n')
+    assert resolve_source(str(tmp_path)) == tmp_path / 'iter_10.pth'
+    (tmp_path / 'last.pth').symlink_to('iter_20.pth')
+    assert resolve_source(str(tmp_path)).samefile(tmp_path / 'iter_20.pth')
+    (tmp_path / 'iter_20.pth').unlink()  # a dangling link
+    assert resolve_source(str(tmp_path)) == tmp_path / 'iter_10.pth'
+    assert resolve_source(str(tmp_path / 'iter_10.pth')) == tmp_path / 'iter_10.pth'
+
+
+@pytest.mark.parametrize('pointer', [None, '', 'run/iter_30.pth'])
+def test_work_dir_without_a_checkpoint(tmp_path, pointer):
+    if pointer is not None:
+        (tmp_path / 'last_checkpoint').write_text(pointer)
+    with pytest.raises(CheckpointError, match='holds no last.pth: give the work dir of a run'):
+        resolve_source(str(tmp_path))
+
+
+def test_missing_path(tmp_path):
+    with pytest.raises(CheckpointError, match='gone.pth does not exist'):
+        resolve_source(str(tmp_path / 'gone.pth'))
+
+
+def test_description(tmp_path):
+    lineage = [dict(experiment='gppt', iterations=100, source=None)]
+    torch.save(dict(state_dict={}, meta=dict(lineage=lineage)), tmp_path / 'last.pth')
+    expected = hashlib.sha256((tmp_path / 'last.pth').read_bytes()).hexdigest()
+    assert describe_source(str(tmp_path)) == dict(path=str(tmp_path / 'last.pth'), sha256=expected, lineage=lineage)
+    for foreign in (dict(a=torch.ones(1)), dict(a=torch.ones(1), meta=None)):
+        torch.save(foreign, tmp_path / 'foreign.pth')
+        assert describe_source(str(tmp_path / 'foreign.pth'))['lineage'] == []
