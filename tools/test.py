@@ -10,8 +10,9 @@ quiet_imports()
 
 from mmengine.config import DictAction  # noqa: E402
 
-from egmim_mm.checkpoints import CheckpointError, resolve_source  # noqa: E402
-from egmim_mm.engine.launch import ConsoleRunner, LaunchError, adapt_to_device, load_config  # noqa: E402
+from egmim_mm.checkpoints import resolve_source  # noqa: E402
+from egmim_mm.engine.launch import (  # noqa: E402
+    USER_ERRORS, ConsoleRunner, LaunchError, adapt_to_device, load_config)
 
 
 def parse_args() -> argparse.Namespace:
@@ -49,7 +50,7 @@ def main() -> None:
             cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
             cfg.model = dict(cfg.tta_model, module=cfg.model)
         ConsoleRunner.from_cfg(cfg).test()
-    except (CheckpointError, LaunchError) as error:
+    except USER_ERRORS as error:
         sys.exit(f'Error: {error}')
 
 

@@ -9,9 +9,8 @@ quiet_imports()
 
 from mmengine.config import DictAction  # noqa: E402
 
-from egmim_mm.checkpoints import CheckpointError  # noqa: E402
 from egmim_mm.engine.launch import (  # noqa: E402
-    ConsoleRunner, LaunchError, adapt_to_device, load_config, start_or_resume)
+    USER_ERRORS, ConsoleRunner, adapt_to_device, load_config, start_or_resume)
 
 
 def parse_args() -> argparse.Namespace:
@@ -41,7 +40,7 @@ def main() -> None:
         if args.seed is not None:
             cfg.randomness = dict(cfg.get('randomness', {}), seed=args.seed)
         ConsoleRunner.from_cfg(cfg).train()
-    except (CheckpointError, LaunchError, FloatingPointError) as error:
+    except USER_ERRORS as error:
         sys.exit(f'Error: {error}')
 
 

@@ -13,5 +13,6 @@ default_hooks = dict(
     checkpoint=dict(type='egmim_mm.SafeCheckpointHook', interval=1000, by_epoch=False),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     iteration_seed=dict(type='egmim_mm.IterationSeedHook'),
+    global_loss=dict(type='egmim_mm.GlobalLossHook'),
     finite_loss=dict(type='egmim_mm.FiniteLossHook'),
     results=dict(type='egmim_mm.ResultsHook'))

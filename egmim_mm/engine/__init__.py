@@ -1,3 +1,3 @@
-from .hooks import FiniteLossHook, IterationSeedHook, MaskCurriculumHook, SafeCheckpointHook
+from .hooks import FiniteLossHook, GlobalLossHook, IterationSeedHook, MaskCurriculumHook, SafeCheckpointHook
 
-__all__ = ['FiniteLossHook', 'IterationSeedHook', 'MaskCurriculumHook', 'SafeCheckpointHook']
+__all__ = ['FiniteLossHook', 'GlobalLossHook', 'IterationSeedHook', 'MaskCurriculumHook', 'SafeCheckpointHook']

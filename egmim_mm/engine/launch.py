@@ -1,23 +1,24 @@
 """From a config file and command-line options to a Runner, with or without a GPU."""
 import logging
 from pathlib import Path
-from typing import Optional, Union
 
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from egmim_mm.checkpoints import describe_source
+from egmim_mm.checkpoints import CheckpointError, describe_source
+from egmim_mm.datasets.tile_reading import TileReadError
 
-_TO_FILE_ONLY = ('Config:\n', '\n' + '-' * 60, 'Hooks will be executed', 'paramwise_options', '"FileClient" will be', '"HardDiskBackend" is')
+_TO_FILE_ONLY = ('Config:\n', '\n' + '-' * 60, 'Hooks will be executed', 'paramwise_options',
+                 '"FileClient" will be', '"HardDiskBackend" is')
 
 
 class LaunchError(RuntimeError):
     """A command that contradicts itself or would overwrite an earlier run."""
 
 
-def load_config(path: str, work_dir: Optional[str] = None, options: Optional[dict] = None) -> Config:
+def load_config(path: str, work_dir: str | None = None, options: dict | None = None) -> Config:
     """Read a config, apply ``--cfg-options`` and settle the work dir (``work_dirs/<config name>``)."""
     cfg = Config.fromfile(path)
     if options:
@@ -42,7 +43,7 @@ def settle_schedule(cfg: Config) -> None:
     cfg.param_scheduler = [s for s in schedulers if s.get('end', float('inf')) - s.get('begin', 0) >= 2]
 
 
-def start_or_resume(cfg: Config, resume: Union[None, str, bool] = None, backbone: Optional[str] = None) -> None:
+def start_or_resume(cfg: Config, resume: None | str | bool = None, backbone: str | None = None) -> None:
     """Set up one of: a new run, a new run from backbone weights, an interrupted run that goes on.
 
     Args:
@@ -101,6 +102,10 @@ def _replace_type(node, old: str, new: str) -> None:
         node['type'] = new
     for value in values:
         _replace_type(value, old, new)
+
+
+# mistakes in a command, a config or the data: the message says what to do, a traceback would bury it
+USER_ERRORS = (LaunchError, CheckpointError, TileReadError, FileNotFoundError, FloatingPointError)
 
 
 class ConsoleRunner(Runner):

@@ -107,7 +107,7 @@ class Quickstart:
         if threads:
             environment['OMP_NUM_THREADS'] = threads
         task = progress.add_task(title, total=None)
-        with log.open('w') as file, subprocess.Popen(
+        with log.open('w', buffering=1) as file, subprocess.Popen(
             [sys.executable, str(ROOT / arguments[0]), *self._rooted(arguments[1:])], stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT, text=True, env=environment) as process:
             for line in process.stdout:

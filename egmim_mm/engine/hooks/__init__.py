@@ -1,5 +1,6 @@
 from .checkpointing import SafeCheckpointHook
 from .finite_loss import FiniteLossHook
+from .global_loss import GlobalLossHook
 from .iteration import IterationSeedHook, MaskCurriculumHook
 
-__all__ = ['FiniteLossHook', 'IterationSeedHook', 'MaskCurriculumHook', 'SafeCheckpointHook']
+__all__ = ['FiniteLossHook', 'GlobalLossHook', 'IterationSeedHook', 'MaskCurriculumHook', 'SafeCheckpointHook']

@@ -1,5 +1,3 @@
-from typing import Optional
-
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -20,8 +18,8 @@ class FiniteLossHook(Hook):
     def after_train_iter(self,
                          runner: Runner,
                          batch_idx: int,
-                         data_batch: Optional[dict] = None,
-                         outputs: Optional[dict] = None) -> None:
+                         data_batch: dict | None = None,
+                         outputs: dict | None = None) -> None:
         bad = [name for name, value in outputs.items()
                if isinstance(value, torch.Tensor) and not torch.isfinite(value).all()]
         if bad:

@@ -1,6 +1,4 @@
 """Hooks that make an iteration a pure function of (seed, iteration), so that a resumed run is exact."""
-from typing import Optional
-
 import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
@@ -18,7 +16,7 @@ class IterationSeedHook(Hook):
     augmentations have generators of their own.
     """
 
-    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Optional[dict] = None) -> None:
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
         torch.manual_seed((runner.seed * 1_000_003 + runner.iter) * 4_099 + get_rank())
 
 
@@ -29,6 +27,6 @@ class MaskCurriculumHook(Hook):
     The mask's edge emphasis grows with iter / max_iters; nothing else keeps state.
     """
 
-    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Optional[dict] = None) -> None:
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         model.set_iteration(runner.iter, runner.max_iters, runner.seed)

@@ -1,0 +1,124 @@
+"""A tiny chain: random scenes of 96 px, a backbone of a few thousand parameters, a handful of iterations."""
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+
+ARCH = 'dict(_delete_=True, embed_dims=8, depths=[2, 2, 2, 2], num_heads=[1, 2, 2, 4])'
+
+DAPT = """
+_base_ = ['{root}/configs/_base_/models/{method}_swin-nano.py', '{root}/configs/_base_/datasets/unlabeled.py',
+          '{root}/configs/_base_/schedules/dapt.py', '{root}/configs/_base_/pretrain_runtime.py']
+model = dict(backbone=dict(arch={arch}, img_size=64, window_size=2), head=dict(in_channels=64){structure})
+train_pipeline = [
+    dict(type='egmim_mm.LoadTile'),
+    dict(type='egmim_mm.RandomScaledCrop', crop_size=64, scale_range=(0.67, 1.5)),
+    dict(type='RandomFlip', prob=0.5), dict(type='egmim_mm.RandomQuarterTurn'), dict(type='PackInputs')]
+train_cfg = dict(max_iters=12)
+auto_scale_lr = dict(enable=False)
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
+default_hooks = dict(checkpoint=dict(interval=4), logger=dict(interval=1))
+train_dataloader = dict(
+    batch_size=4, num_workers=2,
+    dataset=dict(data_root='{data}/images', min_size=64, pipeline=train_pipeline))
+"""
+
+UPERNET = """
+_base_ = ['{root}/configs/_base_/models/upernet_swin-nano.py', '{root}/configs/_base_/datasets/segmentation.py',
+          '{root}/configs/_base_/schedules/finetune.py', '{root}/configs/_base_/segmentation_runtime.py']
+model = dict(
+    data_preprocessor=dict(size=(64, 64)),
+    backbone=dict(arch={arch}, img_size=64, window_size=2),
+    decode_head=dict(in_channels=[8, 16, 32, 64], channels=8, num_classes=3),
+    auxiliary_head=dict(in_channels=32, channels=8, num_classes=3),
+    test_cfg=dict(crop_size=(64, 64), stride=(48, 48)))
+tiles = dict(
+    data_root='{data}', data_prefix=dict(img_path='images', seg_map_path='masks'), img_suffix='.png',
+    metainfo=dict(classes=('dark', 'middle', 'bright'), palette=[[0, 0, 0], [128, 128, 128], [255, 255, 255]]))
+train_pipeline = [
+    dict(type='egmim_mm.LoadTile'), dict(type='egmim_mm.LoadTileMask'),
+    dict(type='egmim_mm.RandomScaledCrop', crop_size=64), dict(type='RandomFlip', prob=0.5),
+    dict(type='PhotoMetricDistortion'), dict(type='PackSegInputs')]
+train_cfg = dict(max_iters=12, val_interval=100)
+default_hooks = dict(checkpoint=dict(interval=4), logger=dict(interval=1))
+train_dataloader = dict(
+    batch_size=4, num_workers=0, persistent_workers=False, sampler=dict(budget=3),
+    dataset=dict(**tiles, pipeline=train_pipeline))
+val_dataloader = dict(num_workers=0, persistent_workers=False, dataset=tiles)
+test_dataloader = val_dataloader
+"""
+
+
+def write_scenes(folder: Path, count: int = 8, size: int = 96) -> None:
+    """Blobs of three brightness classes, with the classes as index masks and a few ignored pixels."""
+    rng = np.random.default_rng(0)
+    for name in ('images', 'masks'):
+        (folder / name).mkdir(parents=True)
+    for index in range(count):
+        coarse = rng.integers(0, 3, (size // 16, size // 16))
+        mask = coarse.repeat(16, 0).repeat(16, 1).astype(np.uint8)
+        image = (60 + 70 * mask[..., None] + rng.normal(0, 20, (size, size, 3))).clip(0, 255).astype(np.uint8)
+        mask[:3] = 255
+        Image.fromarray(image).save(folder / 'images' / f'{index}.png')
+        Image.fromarray(mask).save(folder / 'masks' / f'{index}.png')
+
+
+@pytest.fixture(scope='session')
+def tiny(tmp_path_factory) -> SimpleNamespace:
+    """Paths of a tiny data set and of its configs: ``data``, ``egmim``, ``simmim``, ``upernet``."""
+    folder = tmp_path_factory.mktemp('tiny')
+    write_scenes(folder / 'data')
+    values = dict(root=ROOT, arch=ARCH, data=folder / 'data')
+    texts = dict(
+        egmim=DAPT.format(method='egmim', structure=', structure_head=dict(in_channels=(8, 16), channels=8)', **values),
+        simmim=DAPT.format(method='simmim', structure='', **values),
+        upernet=UPERNET.format(**values))
+    for name, text in texts.items():
+        (folder / f'{name}.py').write_text(text)
+    return SimpleNamespace(data=folder / 'data', **{name: folder / f'{name}.py' for name in texts})
+
+
+@pytest.fixture
+def call(monkeypatch):
+    """Function: run ``tools/NAME.py`` with arguments inside this process."""
+
+    def run(name: str, *arguments) -> None:
+        monkeypatch.setattr(sys, 'argv', [name, *map(str, arguments)])
+        runpy.run_path(str(ROOT / 'tools' / f'{name}.py'), run_name='__main__')
+
+    return run
+
+
+@pytest.fixture
+def start():
+    """Function: run a command from the repository root in a process of its own; its output must be a success."""
+
+    def run(*command, check: bool = True) -> subprocess.CompletedProcess:
+        environment = dict(os.environ, PYTHONPATH=str(ROOT), PYTHON=sys.executable, OMP_NUM_THREADS='1')
+        result = subprocess.run([str(c) for c in command], cwd=ROOT, env=environment, capture_output=True, text=True,
+                                timeout=600)
+        assert not check or result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+        return result
+
+    return run
+
+
+@pytest.fixture
+def losses():
+    """Function: the logged training loss of a work dir, one value per iteration."""
+
+    def read(work_dir: Path) -> list:
+        files = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
+        entries = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+        return [entry['loss'] for entry in entries if 'loss' in entry]
+
+    return read

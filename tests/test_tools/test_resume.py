@@ -1,0 +1,54 @@
+"""A run that is killed and resumed ends with the weights of one that was not; processes share out one batch."""
+import signal
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from egmim_mm.checkpoints import read_checkpoint
+
+KILLER = """
+import os, signal
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+@HOOKS.register_module()
+class Killer(Hook):
+    priority = 'LOWEST'
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter + 1 == 7 and not runner._resume:
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize('phase', ['egmim', 'upernet'])
+def test_kill_9_then_resume_is_exact(tiny, tmp_path, start, call, phase, losses):
+    config = getattr(tiny, phase)
+    call('train', config, '--work-dir', tmp_path / 'whole')
+
+    (tmp_path / 'killer.py').write_text(KILLER)
+    doomed = tmp_path / 'doomed.py'
+    doomed.write_text(f"_base_ = '{config}'\nimport sys\nsys.path.insert(0, '{tmp_path}')\n"
+                      "custom_imports = dict(imports=['killer'])\ncustom_hooks = [dict(type='Killer')]\ndel sys\n")
+    killed = start(sys.executable, 'tools/train.py', doomed, '--work-dir', tmp_path / 'cut', check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
+    assert (tmp_path / 'cut/last.pth').resolve().name == 'iter_4.pth'
+
+    call('train', config, '--work-dir', tmp_path / 'cut', '--resume')
+    whole, cut = (read_checkpoint(tmp_path / name / 'last.pth') for name in ('whole', 'cut'))
+    assert cut['meta']['iter'] == 12
+    assert whole['state_dict'].keys() == cut['state_dict'].keys()
+    assert all(torch.equal(whole['state_dict'][k], cut['state_dict'][k]) for k in whole['state_dict'])
+    assert losses(tmp_path / 'whole')[-8:] == losses(tmp_path / 'cut')[-8:]
+
+
+def test_two_processes_give_the_curve_of_one(tiny, tmp_path, start, call, losses):
+    """Global batch 4: once in one process, once shared out by the launch script over two (gloo, no GPU)."""
+    call('train', tiny.egmim, '--work-dir', tmp_path / 'one')
+    start('tools/dist_train.sh', tiny.egmim, '2', '--work-dir', tmp_path / 'two', '--cfg-options',
+          'train_dataloader.batch_size=2', 'train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False')
+    one, two = losses(tmp_path / 'one'), losses(tmp_path / 'two')
+    assert len(one) == 12
+    np.testing.assert_allclose(one, two, rtol=2e-4)
+    assert one[0] == pytest.approx(two[0], rel=1e-6)
