@@ -3,8 +3,6 @@
 Pure functions on tensors. Every policy hides exactly :func:`masked_token_count` tokens in every sample,
 whatever the image holds. Randomness comes from an explicit ``torch.Generator``.
 """
-from typing import Optional, Tuple
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -32,8 +30,8 @@ def sample_mask(edge: Tensor,
                 cell_size: int = 32,
                 fine_cell_size: int = 16,
                 progress: float = 1.0,
-                generator: Optional[torch.Generator] = None,
-                shard: Tuple[int, int] = (0, 1),
+                generator: torch.Generator | None = None,
+                shard: tuple[int, int] = (0, 1),
                 beta: float = 0.25,
                 top_share: float = 0.4,
                 max_rate: float = 0.9) -> Tensor:

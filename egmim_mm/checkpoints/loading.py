@@ -2,7 +2,6 @@
 import math
 import re
 from dataclasses import dataclass, field
-from typing import Dict, List, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +20,11 @@ class LoadReport:
     """What became of every key. ``share`` is the share of backbone parameters (by count) that were loaded."""
     source: str
     format: str
-    loaded: List[str] = field(default_factory=list)
-    resized: List[str] = field(default_factory=list)
-    missing: List[str] = field(default_factory=list)
-    unused: List[str] = field(default_factory=list)
-    mismatched: List[str] = field(default_factory=list)
+    loaded: list[str] = field(default_factory=list)
+    resized: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+    mismatched: list[str] = field(default_factory=list)
     share: float = 0.0
 
     def __str__(self) -> str:
@@ -41,7 +40,7 @@ class LoadReport:
         return '\n'.join(lines)
 
 
-def convert_state_dict(state_dict: Dict[str, Tensor]) -> Tuple[Dict[str, Tensor], str]:
+def convert_state_dict(state_dict: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
     """Keys of a known layout -> keys of :class:`MaskedSwinTransformer`.
 
     The layout is found by its keys, never by a file name: a model of this package, of mmpretrain or of

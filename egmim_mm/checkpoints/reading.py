@@ -4,7 +4,7 @@ import pickle
 import re
 import struct
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +15,8 @@ from .errors import CheckpointError
 # what torch.load raises on bytes that are no checkpoint: its unpickler checks little
 _UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError,
                AssertionError, ImportError, MemoryError, OSError, struct.error)
-# how torch names a class or function that is not on its list
-_FORBIDDEN = re.compile(r'GLOBAL (\w[\w.]*)')
+# how torch names what is not on its list, and how _history_method does
+_FORBIDDEN = re.compile(r'GLOBAL (\w[\w.]*)|(getattr\(.*\))')
 
 
 def _allowed_globals() -> list:
@@ -60,7 +60,7 @@ def _named_in(pointer: Path):
     return pointer.with_name(name) if name else None
 
 
-def read_checkpoint(path: Path, trust: bool = False) -> Dict[str, Any]:
+def read_checkpoint(path: Path, trust: bool = False) -> dict[str, Any]:
     """Read a ``.pth`` file with weights-only unpickling: no code in the file is run.
 
     Args:
@@ -77,7 +77,8 @@ def read_checkpoint(path: Path, trust: bool = False) -> Dict[str, Any]:
         forbidden = _FORBIDDEN.search(str(error))
         if forbidden:
             raise CheckpointError(
-                f'{path} holds more than weights ({forbidden[1]}), and reading it could run code; refused. '
+                f'{path} holds more than weights ({forbidden[1] or forbidden[2]}), and reading it could run '
+                'code; refused. '
                 'If you trust its author, say so explicitly (trust=True).') from error
         # torch's advice to unpickle everything would be a bad one here
         reason = '' if isinstance(error, pickle.UnpicklingError) else f': {type(error).__name__}: {error}'
@@ -87,7 +88,7 @@ def read_checkpoint(path: Path, trust: bool = False) -> Dict[str, Any]:
     return checkpoint
 
 
-def describe_source(source: str) -> Dict[str, Any]:
+def describe_source(source: str) -> dict[str, Any]:
     """Identity of a checkpoint for ``results.json`` and for the lineage of runs that start from it.
 
     Returns:

@@ -1,6 +1,4 @@
 """Registered, configured forms of :func:`egmim_mm.edges.edge_prior` and :func:`egmim_mm.masking.sample_mask`."""
-from typing import Optional, Tuple
-
 import torch
 from torch import Tensor, nn
 
@@ -73,7 +71,7 @@ class EdgeGuidedMaskGenerator(nn.Module):
     def forward(self,
                 edge: Tensor,
                 progress: float,
-                generator: Optional[torch.Generator] = None,
-                shard: Tuple[int, int] = (0, 1)) -> Tensor:
+                generator: torch.Generator | None = None,
+                shard: tuple[int, int] = (0, 1)) -> Tensor:
         """(B, 1, H, W) edge strength -> (B, H / token_size, W / token_size) bool, True = hidden."""
         return sample_mask(edge, progress=progress, generator=generator, shard=shard, **self.options)

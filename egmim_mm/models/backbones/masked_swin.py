@@ -1,4 +1,4 @@
-from typing import Optional, Sequence, Tuple, Union
+from collections.abc import Sequence
 
 import torch
 from mmengine.model.weight_init import initialize, trunc_normal_
@@ -30,8 +30,8 @@ class MaskedSwinTransformer(SwinTransformer):
     """
 
     def __init__(self,
-                 arch: Union[str, dict] = 'tiny',
-                 img_size: Union[int, Tuple[int, int]] = 224,
+                 arch: str | dict = 'tiny',
+                 img_size: int | tuple[int, int] = 224,
                  window_size: int = 7,
                  in_channels: int = 3,
                  out_indices: Sequence[int] = (0, 1, 2, 3),
@@ -73,7 +73,7 @@ class MaskedSwinTransformer(SwinTransformer):
         if self.mask_token is not None and not self.mask_token.any():
             trunc_normal_(self.mask_token, std=0.02)
 
-    def forward(self, x: Tensor, mask: Optional[Tensor] = None) -> Tuple[Tensor, ...]:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, ...]:
         """Feature maps of the stages ``out_indices``.
 
         Args:

@@ -1,5 +1,3 @@
-from typing import Optional
-
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -23,7 +21,7 @@ class EdgeWeightedReconstructionHead(BaseModule):
                  out_channels: int = 3,
                  encoder_stride: int = 32,
                  loss: dict = dict(type='egmim_mm.EdgeWeightedL1Loss'),
-                 init_cfg: Optional[dict] = None) -> None:
+                 init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
         self.decoder = nn.Sequential(
             nn.Conv2d(in_channels, encoder_stride**2 * out_channels, kernel_size=1), nn.PixelShuffle(encoder_stride))

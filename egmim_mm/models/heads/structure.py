@@ -1,4 +1,4 @@
-from typing import Dict, Optional, Sequence
+from collections.abc import Sequence
 
 from mmengine.model import BaseModule
 from torch import Tensor, nn
@@ -32,7 +32,7 @@ class EdgeStructureHead(BaseModule):
                  hog_bins: int = 9,
                  edge_loss: dict = dict(type='egmim_mm.EdgeWeightedL1Loss', gamma=0.0, beta=0.1),
                  hog_loss: dict = dict(type='egmim_mm.CellMSELoss'),
-                 init_cfg: Optional[dict] = None) -> None:
+                 init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
         self.hog_bins = hog_bins
         self.project = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in in_channels)
@@ -45,7 +45,7 @@ class EdgeStructureHead(BaseModule):
         shallow, deep = (project(f) for project, f in zip(self.project, features))
         return self.predict(shallow + F.interpolate(deep, size=shallow.shape[-2:], mode='bilinear'))
 
-    def loss(self, features: Sequence[Tensor], images: Tensor, mask: Tensor, edge: Tensor) -> Dict[str, Tensor]:
+    def loss(self, features: Sequence[Tensor], images: Tensor, mask: Tensor, edge: Tensor) -> dict[str, Tensor]:
         """Args: images (B, C, H, W) in [0, 1]; mask (B, H/4, W/4) bool; edge (B, 1, H, W) in [0, 1]."""
         output = self(features)
         hidden = mask[:, None].float()

@@ -1,5 +1,3 @@
-from typing import Dict, List, Optional
-
 import torch
 from mmengine import dist
 from mmpretrain.models import BaseSelfSupervisor
@@ -33,7 +31,7 @@ class EGMIM(BaseSelfSupervisor):
     def __init__(self,
                  backbone: dict,
                  head: dict,
-                 structure_head: Optional[dict] = None,
+                 structure_head: dict | None = None,
                  edge_prior: dict = dict(type='egmim_mm.EdgePrior'),
                  mask_generator: dict = dict(type='egmim_mm.EdgeGuidedMaskGenerator'),
                  structure_weight: float = 0.5,
@@ -71,7 +69,7 @@ class EGMIM(BaseSelfSupervisor):
         return self.mask_generator(edge, self.iteration / self.max_iters, generator,
                                    (dist.get_rank(), dist.get_world_size()))
 
-    def loss(self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None, **kwargs) -> Dict[str, Tensor]:
+    def loss(self, inputs: Tensor, data_samples: list[DataSample] | None = None, **kwargs) -> dict[str, Tensor]:
         """inputs (B, C, H, W) normalised -> losses by name; names with ``loss`` are summed by the runner."""
         images = self.images(inputs)
         edge = self.edge_prior(images)
@@ -88,7 +86,7 @@ class EGMIM(BaseSelfSupervisor):
         return losses
 
     @torch.no_grad()
-    def _rescale_once(self, pixel: Tensor, terms: Dict[str, Tensor]) -> None:
+    def _rescale_once(self, pixel: Tensor, terms: dict[str, Tensor]) -> None:
         due = self.iteration >= min(self.rescale_at, self.max_iters // 10)
         if due and self.training and not self.term_scale.any():
             values = torch.stack([pixel, *terms.values()]).float()
@@ -96,7 +94,7 @@ class EGMIM(BaseSelfSupervisor):
             self.term_scale.copy_(values[0] / values[1:].clamp(min=1e-6))
 
     @torch.no_grad()
-    def reconstruct(self, inputs: Tensor) -> Dict[str, Tensor]:
+    def reconstruct(self, inputs: Tensor) -> dict[str, Tensor]:
         """What the model sees and makes of it, for pictures.
 
         Args:
