@@ -38,6 +38,19 @@ def test_payload_is_refused_and_not_run(tmp_path, save):
     assert marker.exists()
 
 
+class Attribute:
+    """Asks for an attribute, which could be any function, of a class that checkpoints may name."""
+
+    def __reduce__(self):
+        return getattr, (HistoryBuffer, '__init__')
+
+
+def test_attributes_of_allowed_classes_are_refused(tmp_path):
+    torch.save(dict(extra=Attribute()), tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match=r"holds more than weights \(getattr\(.*HistoryBuffer.*'__init__'\)\)"):
+        read_checkpoint(tmp_path / 'a.pth')
+
+
 @pytest.mark.parametrize('protocol', range(6))
 def test_bare_pickle_is_not_run(tmp_path, protocol):
     path, marker = tmp_path / 'payload.pth', tmp_path / 'marker'
