@@ -20,7 +20,7 @@ def channel_statistics(features: torch.Tensor, floor: float = 1e-6) -> tuple[tor
 def fit_logistic(features: torch.Tensor,
                  labels: torch.Tensor,
                  num_classes: int,
-                 l2: float = 1e-4,
+                 l2: float = 1e-3,
                  max_iter: int = 100) -> tuple[torch.Tensor, torch.Tensor]:
     """Minimise mean cross-entropy + l2 / 2 * |W|^2 by L-BFGS from zero.
 

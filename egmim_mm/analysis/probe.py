@@ -4,7 +4,7 @@ The maps of the chosen stages are standardised per channel, upsampled bilinearly
 concatenated; a multinomial logistic regression is fitted on a seeded sample of the labelled cells of
 the training tiles and scored on every labelled pixel of the test tiles. Nothing is tuned, so a
 difference between two rows is a difference between two backbones. It takes about a minute on two cores
-for 70 tiles of 0.8 megapixels and a small Swin.
+for 6,000 windows of 128 px and a Swin of 6 million parameters.
 """
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -57,7 +57,7 @@ def probe(backbone: nn.Module,
           classes: Sequence[str],
           stages: str | Sequence[Stages] = 'all',
           samples: int = 50_000,
-          l2: float = 1e-4,
+          l2: float = 1e-3,
           batch_size: int = 32,
           seed: int = 0,
           device: str | torch.device = 'cpu') -> dict[str, dict[str, Any]]:
@@ -139,6 +139,33 @@ def _maps(backbone: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
     return maps
 
 
+def values_at(feature: Tensor, size: Sequence[int], batch: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    """Values of a map upsampled bilinearly, at some places only: few cells are sampled, so this is cheap.
+
+    Args:
+        feature: (B, C, h, w).
+        size: (H, W) after upsampling.
+        batch: (n,) int64 image numbers.
+        row: (n,) int64 rows in the upsampled map.
+        column: (n,) int64 columns in it.
+
+    Returns:
+        (n, C): ``F.interpolate(feature, size, mode='bilinear', align_corners=False)[batch, :, row, column]``.
+    """
+    feature = feature.permute(0, 2, 3, 1)
+
+    def neighbours(place: Tensor, target: int, source: int) -> tuple[Tensor, Tensor, Tensor]:
+        position = ((place + 0.5) * (source / target) - 0.5).clamp_min(0)
+        first = position.long()
+        return first, (first + 1).clamp_max(source - 1), (position - first)[:, None].to(feature.dtype)
+
+    top, bottom, down = neighbours(row, size[0], feature.shape[1])
+    left, right, across = neighbours(column, size[1], feature.shape[2])
+    upper = torch.lerp(feature[batch, top, left], feature[batch, top, right], across)
+    lower = torch.lerp(feature[batch, bottom, left], feature[batch, bottom, right], across)
+    return torch.lerp(upper, lower, down)
+
+
 @torch.no_grad()  # not inference_mode: autograd refuses its tensors when the classifier is fitted
 def _sample(backbone: nn.Module, batches: Iterator[tuple[Tensor, Tensor]], num_classes: int,
             samples: int, seed: int, device) -> tuple[list[Tensor], Tensor]:
@@ -156,11 +183,9 @@ def _sample(backbone: nn.Module, batches: Iterator[tuple[Tensor, Tensor]], num_c
         cells = majority_labels(targets, num_classes)  # (B, h, w)
         keys = torch.rand(cells.shape, generator=generator, dtype=torch.float64)
         wanted = (cells != IGNORE) & (keys < limit)
-        chosen = wanted.to(device)
-        rows = []
-        for feature in _maps(backbone, images.to(device)):
-            feature = F.interpolate(feature.float(), cells.shape[1:], mode='bilinear', align_corners=False)
-            rows.append(feature.permute(0, 2, 3, 1)[chosen])  # (n, C_i)
+        places = wanted.to(device).nonzero(as_tuple=True)
+        rows = [values_at(feature.float(), wanted.shape[1:], *places)  # (n, C_i)
+                for feature in _maps(backbone, images.to(device))]
         pending.append((keys[wanted], cells[wanted], rows))
         if sum(len(keys) for keys, _, _ in pending) > samples // 2:
             kept = _smallest(kept, pending, samples)

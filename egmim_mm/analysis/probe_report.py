@@ -1,4 +1,5 @@
 """Probe one or several backbones as a segmentation config describes them; table, JSON and plot."""
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -164,7 +165,9 @@ def print_rows(rows: Mapping[str, Mapping[str, Mapping[str, Any]]], console: Con
     for name, readings in rows.items():
         for reading, scores in readings.items():
             table.add_row(name, reading, *(f'{scores[key]:.1f}' for key in keys))
-    (console or Console()).print(table)
+    if console is None:  # a pipe has no width, and 80 columns would cut the class names
+        console = Console() if sys.stdout.isatty() else Console(width=160)
+    console.print(table)
 
 
 def plot_rows(rows: Mapping[str, Mapping[str, Mapping[str, Any]]], path) -> None:

@@ -7,7 +7,7 @@ from sklearn.metrics import confusion_matrix as sklearn_confusion
 from torch import nn
 
 from egmim_mm.analysis.crops import crop_batches
-from egmim_mm.analysis.probe import _sample, probe, standardizer
+from egmim_mm.analysis.probe import _sample, probe, standardizer, values_at
 
 CLASSES = ('dark', 'bright')
 
@@ -52,6 +52,16 @@ def test_standardizer_equals_the_formula_and_swaps_channels():
     assert found.shape == (3, 2, 4)
     np.testing.assert_allclose(found[0], (image[..., 2] - 1.0) / 2)
     np.testing.assert_allclose(found[2], (image[..., 0] - 3.0) / 8)
+
+
+@pytest.mark.parametrize('size', [(3, 5), (6, 10), (12, 40), (7, 9)])
+def test_values_at_equal_upsampling_everything(size):
+    generator = torch.Generator().manual_seed(0)
+    feature = torch.randn((2, 4, 3, 5), generator=generator)
+    wanted = torch.rand((2, *size), generator=generator) < 0.5
+    upsampled = F.interpolate(feature, size, mode='bilinear', align_corners=False)
+    found = values_at(feature, size, *wanted.nonzero(as_tuple=True))
+    torch.testing.assert_close(found, upsampled.permute(0, 2, 3, 1)[wanted])
 
 
 def test_separable_features_are_read_out_and_every_labelled_pixel_counts():
