@@ -65,6 +65,9 @@ def sample_mask(edge: Tensor,
     batch, _, height, width = edge.shape
     _check(height, width, ratio, policy, token_size, cell_size, fine_cell_size)
     hidden = masked_token_count(height, width, ratio, token_size, cell_size)
+    if not 0 < hidden < (height // token_size) * (width // token_size):
+        raise ValueError(f'mask ratio {ratio} rounds to all or none of the cells of a {height} x {width} px image: '
+                         'use larger images or another ratio')
 
     unit = cell_size if policy == 'random' else fine_cell_size
     rows, cols = height // unit, width // unit

@@ -13,7 +13,8 @@ __all__ = [
 
 
 def _child(parent: root.Registry, *locations: str) -> root.Registry:
-    return root.Registry(parent.name, parent=parent, scope='egmim_mm', locations=[f'egmim_mm.{name}' for name in locations])
+    modules = [f'egmim_mm.{name}' for name in locations]
+    return root.Registry(parent.name, parent=parent, scope='egmim_mm', locations=modules)
 
 
 MODELS = _child(root.MODELS, 'models')

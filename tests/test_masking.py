@@ -177,3 +177,10 @@ def test_indivisible_image_is_an_error():
         sample_mask(torch.zeros(1, 1, 100, 128))
     with pytest.raises(ValueError, match='cell_size = 24 must divide 32 px'):
         sample_mask(torch.zeros(1, 1, 96, 96), policy='random', cell_size=24)
+
+
+def test_ratio_that_hides_nothing_or_everything_is_refused():
+    with pytest.raises(ValueError, match='rounds to all or none'):
+        sample_mask(torch.rand(1, 1, 64, 64), ratio=0.1)
+    with pytest.raises(ValueError, match='rounds to all or none'):
+        sample_mask(torch.rand(1, 1, 64, 64), ratio=0.95, policy='random')

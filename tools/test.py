@@ -11,8 +11,7 @@ quiet_imports()
 from mmengine.config import DictAction  # noqa: E402
 
 from egmim_mm.checkpoints import resolve_source  # noqa: E402
-from egmim_mm.engine.launch import (  # noqa: E402
-    USER_ERRORS, ConsoleRunner, LaunchError, adapt_to_device, load_config)
+from egmim_mm.engine.launch import USER_ERRORS, ConsoleRunner, LaunchError, adapt_to_device, load_config  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:

@@ -9,8 +9,7 @@ quiet_imports()
 
 from mmengine.config import DictAction  # noqa: E402
 
-from egmim_mm.engine.launch import (  # noqa: E402
-    USER_ERRORS, ConsoleRunner, adapt_to_device, load_config, start_or_resume)
+from egmim_mm.engine.launch import USER_ERRORS, ConsoleRunner, adapt_to_device, load_config, start_or_resume  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:

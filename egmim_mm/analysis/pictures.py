@@ -1,6 +1,6 @@
 """Rows of pictures for a contact sheet: what EGMIM sees and makes of it, and what a segmentor predicts."""
+from collections.abc import Sequence
 from pathlib import Path
-from typing import List, Sequence
 
 import mmcv
 import numpy as np
@@ -31,7 +31,7 @@ def load_model(config: Path, source: Path) -> torch.nn.Module:
 
 @torch.inference_mode()
 def reconstruction_rows(config: Path, source: Path, images: Sequence[Path], size: int = 256,
-                        seed: int = 0) -> List[List[np.ndarray]]:
+                        seed: int = 0) -> list[list[np.ndarray]]:
     """One row per image: image, edge prior, masked image, reconstruction; each (size, size, 3) uint8.
 
     The top left ``size`` px square is shown; visible pixels of the reconstruction are the image's own.
@@ -55,7 +55,7 @@ def reconstruction_rows(config: Path, source: Path, images: Sequence[Path], size
     ] for i in range(len(images))]
 
 
-def prediction_rows(masks: Sequence[Path], predictions: Sequence[Sequence[Path]], palette) -> List[List[np.ndarray]]:
+def prediction_rows(masks: Sequence[Path], predictions: Sequence[Sequence[Path]], palette) -> list[list[np.ndarray]]:
     """One row per tile: truth, then the prediction of each model, painted with ``palette``.
 
     Args:

@@ -162,8 +162,9 @@ def _recent_losses(runner) -> dict[str, float]:
 def _declared_source(cfg) -> dict[str, Any] | None:
     """The weights that the config's own ``init_cfg`` loads into the backbone."""
     init_cfg = (cfg.get('model') or {}).get('backbone', {}).get('init_cfg')
-    path = init_cfg.get('checkpoint') if isinstance(init_cfg, dict) else None
-    return _file_facts(path)
+    if not isinstance(init_cfg, dict):
+        return None
+    return _file_facts(init_cfg.get('source') or init_cfg.get('checkpoint'))
 
 
 def _tested_file(runner) -> dict[str, Any] | None:

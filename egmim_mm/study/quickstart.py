@@ -7,9 +7,9 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Dict, List, Sequence
 
 import numpy as np
 from mmengine.config import Config
@@ -86,7 +86,7 @@ class Quickstart:
                 *_options(self._data_options('train', 'test'))
             ], threads)
 
-    def _train(self, progress: Progress, config: str, folder: Path, seed: int, options: List[str],
+    def _train(self, progress: Progress, config: str, folder: Path, seed: int, options: list[str],
                extra: Sequence[str] = (), threads: str = '') -> None:
         if (folder / 'results.json').is_file():
             progress.console.print(f'  {folder}: done by an earlier call')
@@ -98,7 +98,7 @@ class Quickstart:
             *_options([*options, *self.options])
         ], threads)
 
-    def _command(self, progress: Progress, title: str, log: Path, arguments: List[str], threads: str = '') -> None:
+    def _command(self, progress: Progress, title: str, log: Path, arguments: list[str], threads: str = '') -> None:
         """Run one of the tools; its output goes to ``log``, its progress to the bar."""
         progress.console.print('  $ python ' + shlex.join(arguments), style='dim', highlight=False,
                                soft_wrap=True)
@@ -121,17 +121,17 @@ class Quickstart:
             raise StepFailed(f'"{title}" stopped with status {process.returncode}; its last lines are\n'
                              + ''.join(log.read_text().splitlines(True)[-5:]) + f'(all of them in {log})')
 
-    def _data_options(self, *loaders: str, folder: str = '') -> List[str]:
+    def _data_options(self, *loaders: str, folder: str = '') -> list[str]:
         if self.data == DATA:  # what the configs say
             return []
         return [f'{name}_dataloader.dataset.data_root={self.data}{folder}' for name in loaders]
 
     @staticmethod
-    def _rooted(arguments: List[str]) -> List[str]:
+    def _rooted(arguments: list[str]) -> list[str]:
         return [str(ROOT / a) if a.startswith('configs/') else a for a in arguments]
 
     def _table(self) -> None:
-        scores: Dict[str, List[dict]] = {
+        scores: dict[str, list[dict]] = {
             start: [json.loads((self.work_dir / f'seed_{seed}' / start / 'results.json').read_text())['metrics']
                     for seed in self.seeds] for start in STARTS
         }
@@ -167,7 +167,7 @@ class Quickstart:
         self.console.print(f'\n[bold]{text.replace("[", "(", 1).replace("]", ")", 1)}[/bold]')
 
 
-def _options(options: Sequence[str]) -> List[str]:
+def _options(options: Sequence[str]) -> list[str]:
     return ['--cfg-options', *options] if options else []
 
 

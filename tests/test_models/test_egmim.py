@@ -238,3 +238,11 @@ def test_configs_build_at_their_own_size(model_config, name):
     size = sum(p.numel() for p in model.backbone.parameters())
     assert type(model.backbone).__name__ == 'MaskedSwinTransformer' and 6.8e6 < size < 7.0e6
     assert (model.backbone.mask_token is None) == ('upernet' in name)
+
+
+def test_backbone_must_return_the_stages_that_the_heads_read(model_config):
+    init_default_scope('mmpretrain')
+    cfg = model_config('egmim_swin-nano')
+    cfg.backbone.out_indices = (3, )
+    with pytest.raises(ValueError, match=r'read the stages \[0, 1, 3\]'):
+        MODELS.build(cfg)

@@ -92,4 +92,5 @@ def test_nan_loss_stops_and_keeps_the_last_good_checkpoint(tiny, call, tmp_path)
 @pytest.mark.parametrize('budget', [0, 9, 1.5])
 def test_label_budget_that_cannot_be_met(tiny, call, tmp_path, budget):
     with pytest.raises((SystemExit, ValueError), match='budget'):
-        call('train', tiny.upernet, '--work-dir', tmp_path, '--cfg-options', f'train_dataloader.sampler.budget={budget}')
+        call('train', tiny.upernet, '--work-dir', tmp_path, '--cfg-options',
+             f'train_dataloader.sampler.budget={budget}')

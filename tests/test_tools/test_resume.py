@@ -47,7 +47,8 @@ def test_two_processes_give_the_curve_of_one(tiny, tmp_path, start, call, losses
     """Global batch 4: once in one process, once shared out by the launch script over two (gloo, no GPU)."""
     call('train', tiny.egmim, '--work-dir', tmp_path / 'one')
     start('tools/dist_train.sh', tiny.egmim, '2', '--work-dir', tmp_path / 'two', '--cfg-options',
-          'train_dataloader.batch_size=2', 'train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False')
+          'train_dataloader.batch_size=2', 'train_dataloader.num_workers=0',
+          'train_dataloader.persistent_workers=False')
     one, two = losses(tmp_path / 'one'), losses(tmp_path / 'two')
     assert len(one) == 12
     np.testing.assert_allclose(one, two, rtol=2e-4)

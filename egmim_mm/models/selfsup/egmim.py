@@ -38,6 +38,10 @@ class EGMIM(BaseSelfSupervisor):
                  rescale_at: int = 200,
                  **kwargs) -> None:
         super().__init__(backbone=backbone, head=head, **kwargs)
+        read = {3} if structure_head is None else {0, 1, 3}
+        if not read <= set(self.backbone.out_indices):
+            raise ValueError(f'the heads read the stages {sorted(read)}, the backbone returns out_indices='
+                             f'{self.backbone.out_indices}')
         self.structure_head = MODELS.build(structure_head) if structure_head else None
         self.edge_prior = MODELS.build(edge_prior)
         self.mask_generator = MODELS.build(mask_generator)
@@ -91,7 +95,8 @@ class EGMIM(BaseSelfSupervisor):
         if due and self.training and not self.term_scale.any():
             values = torch.stack([pixel, *terms.values()]).float()
             dist.all_reduce(values, 'mean')
-            self.term_scale.copy_(values[0] / values[1:].clamp(min=1e-6))
+            # at most 100: a batch that happens to have no edges must not set the balance of the whole run
+            self.term_scale.copy_((values[0] / values[1:].clamp(min=1e-6)).clamp(1e-6, 100))
 
     @torch.no_grad()
     def reconstruct(self, inputs: Tensor) -> dict[str, Tensor]:
