@@ -54,13 +54,13 @@ def main(argv=None) -> int:
     args = parse_args(argv)
     from mmengine.logging import MMLogger
 
-    from egmim_mm.checkpoints import CheckpointError
+    from egmim_mm.engine.launch import USER_ERRORS
     # One line per parameter from init_weights would bury the table; warnings still show.
     MMLogger.get_instance('analyze', logger_name='mmengine', log_level='WARNING')
     try:
         {'probe': run_probe}[args.command](args)
-    except (ValueError, FileNotFoundError, CheckpointError) as error:
-        print(f'error: {error}', file=sys.stderr)
+    except (*USER_ERRORS, ValueError) as error:
+        print(f'Error: {error}', file=sys.stderr)
         return 1
     return 0
 

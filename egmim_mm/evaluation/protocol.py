@@ -6,6 +6,12 @@ DATASET_KEYS = ('data_root', 'data_prefix', 'include', 'ann_file', 'list_file', 
 SAMPLER_KEYS = ('budget', 'seed', 'strategy', 'unit')
 
 
+def class_names(dataset: Any) -> list[str] | None:
+    """Classes of a data set in order; None for unlabelled images."""
+    classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
+    return list(classes) if classes else None
+
+
 def split_facts(dataset_cfg: dict | None, dataset: Any = None) -> dict[str, Any]:
     """Which files a data set is made of.
 
@@ -56,11 +62,13 @@ def training_facts(cfg: dict, dataloader: Any, seed: int | None, processes: int)
         processes: Number of processes, to give the global batch size.
 
     Returns:
-        ``split``, ``labels``, ``batch_size`` (global), ``max_iters``, ``seed``.
+        ``classes`` (None without labels), ``split``, ``labels``, ``batch_size`` (global), ``max_iters``,
+        ``seed``.
     """
     loader_cfg = cfg.get('train_dataloader') or {}
     batch_size = getattr(dataloader, 'batch_size', None) or loader_cfg.get('batch_size')
     return dict(
+        classes=class_names(dataloader.dataset),
         split=split_facts(loader_cfg.get('dataset'), dataloader.dataset),
         labels=label_facts(loader_cfg.get('sampler'), dataloader.sampler),
         batch_size=batch_size * processes if batch_size else None,

@@ -9,7 +9,7 @@ from mmengine.runner import BaseLoop
 
 from egmim_mm.registry import HOOKS
 
-from .protocol import split_facts, training_facts
+from .protocol import class_names, split_facts, training_facts
 from .provenance import device_description, file_sha256, git_state, package_versions, plain, write_json
 
 META_KEY = 'egmim_mm'
@@ -100,7 +100,7 @@ class ResultsHook(Hook):
 
     def _after_evaluation(self, runner, loop, phase: str, metrics: dict[str, float] | None) -> None:
         dataset = loop.dataloader.dataset
-        classes = list((getattr(dataset, 'metainfo', None) or {}).get('classes') or ())
+        classes = class_names(dataset)
         in_training = self._train_start is not None
         self._evaluation = dict(
             metrics=dict(metrics or {}),
@@ -124,7 +124,8 @@ class ResultsHook(Hook):
             units=found.get('units', {}),
             confusion=found.get('confusion'),
             iteration=found.get('iteration'),
-            protocol=dict(classes=found.get('classes'), evaluation=found.get('split'),
+            protocol=dict(classes=found.get('classes') or (self._training or {}).get('classes'),
+                          evaluation=found.get('split'),
                           training=self._training),
             train_losses=_recent_losses(runner) if self._train_start is not None else {},
             backbone_source=self._source,

@@ -28,6 +28,8 @@ class SegmentationMetric(IoUMetric):
 
     units = {'mIoU': '%', 'mF1': '%', 'OA': '%', 'mAcc': '%', 'kappa': '1', 'IoU/*': '%', 'F1/*': '%'}
 
+    default_prefix = ''  # with None the engine warns that names may clash
+
     def __init__(self, ignore_index: int = 255, **kwargs) -> None:
         super().__init__(ignore_index=ignore_index, **kwargs)
         self.confusion = None

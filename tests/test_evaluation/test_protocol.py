@@ -1,6 +1,6 @@
 from types import SimpleNamespace
 
-from egmim_mm.evaluation.protocol import label_facts, split_facts, training_facts
+from egmim_mm.evaluation.protocol import class_names, label_facts, split_facts, training_facts
 
 DATASET = dict(type='egmim_mm.SegmentationTiles', data_root='data/dubai', include='image_part_00[1-6]',
                data_prefix=dict(img_path='*/images', seg_map_path='*/masks'), ann_file='',
@@ -34,3 +34,8 @@ def test_training_gives_the_global_batch():
     facts = training_facts(cfg, loader, seed=3, processes=2)
     assert (facts['batch_size'], facts['max_iters'], facts['seed']) == (8, 250, 3)
     assert facts['split']['num_tiles'] == 48
+
+
+def test_class_names():
+    assert class_names(SimpleNamespace(metainfo=dict(classes=('a', 'b')))) == ['a', 'b']
+    assert class_names(SimpleNamespace(metainfo={})) is None and class_names(range(3)) is None

@@ -139,3 +139,4 @@ def test_training_without_validation_still_leaves_a_file(tmp_path):
     runner.train()
     results = json.loads((tmp_path / 'summary.json').read_text())
     assert results['phase'] == 'train' and results['metrics'] == {} and results['iteration'] == 3
+    assert results['protocol']['classes'] == list(CLASSES) and results['protocol']['evaluation'] is None
