@@ -1,8 +1,13 @@
 """mmseg's IoU metric, with exact counts and every per-class number returned."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
 import torch
 from mmengine.logging import print_log
 from mmseg.evaluation import IoUMetric
+from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
@@ -17,7 +22,7 @@ class SegmentationMetric(IoUMetric):
 
     mmseg's :class:`IoUMetric` logs the per-class values and drops them, rounds the others, and sums
     pixels in float32. This one keeps its options ``ignore_index``, ``output_dir`` (write the
-    predictions as PNG), ``format_only``, ``collect_device`` and ``prefix``, and returns all numbers
+    predictions as PNG, in the folders of the tiles), ``format_only``, ``collect_device`` and ``prefix``, and returns all numbers
     of :func:`~egmim_mm.evaluation.segmentation_scores`, unrounded.
 
     Attributes:
@@ -30,9 +35,21 @@ class SegmentationMetric(IoUMetric):
 
     default_prefix = ''  # with None the engine warns that names may clash
 
-    def __init__(self, ignore_index: int = 255, **kwargs) -> None:
+    def __init__(self, ignore_index: int = 255, output_dir: str | None = None, **kwargs) -> None:
         super().__init__(ignore_index=ignore_index, **kwargs)
+        self.prediction_dir = output_dir  # not the parent's, which would name files by their last part
         self.confusion = None
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Count each image; with ``output_dir`` also write its prediction as ``<tile name>.png``."""
+        super().process(data_batch, data_samples)
+        if self.prediction_dir is None:
+            return
+        for sample in data_samples:
+            path = Path(self.prediction_dir, (sample.get('tile_name') or Path(sample['img_path']).stem) + '.png')
+            path.parent.mkdir(parents=True, exist_ok=True)
+            classes = sample['pred_sem_seg']['data'].squeeze().cpu().numpy()
+            Image.fromarray(classes.astype(np.uint8)).save(path)
 
     # The parent's `process` calls this for each image and stores what it returns.
     intersect_and_union = staticmethod(confusion_matrix)
@@ -47,7 +64,7 @@ class SegmentationMetric(IoUMetric):
             The scores; empty with ``format_only``.
         """
         if self.format_only:
-            return super().compute_metrics(results)
+            return {}
         classes = self.dataset_meta['classes']
         self.confusion = torch.stack(results).sum(0)
         scores = segmentation_scores(self.confusion, classes)

@@ -62,3 +62,13 @@ def test_writes_predictions_without_labels(tmp_path):
     metric.process({}, batch)
     written = np.asarray(Image.open(tmp_path / 'tile_0.png'))
     assert np.array_equal(written, batch[0]['pred_sem_seg']['data'][0])
+
+
+def test_predictions_keep_the_folders_of_the_tiles(tmp_path):
+    metric = build(output_dir=str(tmp_path))
+    batch = list(samples(2))
+    for folder, sample in zip(('a', 'b'), batch):
+        sample.update(img_path=f'{folder}/images/1.jpg', tile_name=f'{folder}/1')
+    metric.process({}, batch)
+    for folder, sample in zip(('a', 'b'), batch):
+        assert np.array_equal(Image.open(tmp_path / folder / '1.png'), sample['pred_sem_seg']['data'][0])
