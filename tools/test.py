@@ -1,6 +1,5 @@
 """Test a segmentation checkpoint: mIoU and per-class figures, written to results.json."""
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -8,10 +7,15 @@ from egmim_mm.environment import quiet_imports
 
 quiet_imports()
 
-from mmengine.config import DictAction  # noqa: E402
-
 from egmim_mm.checkpoints import resolve_source  # noqa: E402
-from egmim_mm.engine.launch import USER_ERRORS, ConsoleRunner, LaunchError, adapt_to_device, load_config  # noqa: E402
+from egmim_mm.engine.launch import (  # noqa: E402
+    USER_ERRORS,
+    ConsoleRunner,
+    LaunchError,
+    adapt_to_device,
+    load_config,
+    parse_run_args,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -22,13 +26,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', metavar='DIR', help='save the predicted class maps as PNG files')
     parser.add_argument('--show-dir', metavar='DIR', help='save pictures of image, truth and prediction')
     parser.add_argument('--tta', action='store_true', help='average over flips (the config must define tta_model)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-                        help='override settings of the config')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return args
+    return parse_run_args(parser)
 
 
 def main() -> None:

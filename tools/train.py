@@ -1,15 +1,19 @@
 """Train anything this package trains: GPPT, DAPT or fine-tuning, on CPU or GPU."""
 import argparse
-import os
 import sys
 
 from egmim_mm.environment import quiet_imports
 
 quiet_imports()
 
-from mmengine.config import DictAction  # noqa: E402
-
-from egmim_mm.engine.launch import USER_ERRORS, ConsoleRunner, adapt_to_device, load_config, start_or_resume  # noqa: E402
+from egmim_mm.engine.launch import (  # noqa: E402
+    USER_ERRORS,
+    ConsoleRunner,
+    adapt_to_device,
+    load_config,
+    parse_run_args,
+    start_or_resume,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -21,13 +25,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--backbone', metavar='CKPT_OR_WORK_DIR', help='start a new run from these backbone weights')
     parser.add_argument('--amp', action='store_true', help='bfloat16 mixed precision (ignored without a GPU)')
     parser.add_argument('--seed', type=int, help='seed of initialisation, data order, augmentation and masks')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-                        help='override settings of the config')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return args
+    return parse_run_args(parser)
 
 
 def main() -> None:

@@ -1,9 +1,11 @@
 """From a config file and command-line options to a Runner, with or without a GPU."""
+import argparse
 import logging
+import os
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
@@ -16,6 +18,17 @@ _TO_FILE_ONLY = ('Config:\n', '\n' + '-' * 60, 'Hooks will be executed', 'paramw
 
 class LaunchError(RuntimeError):
     """A command that contradicts itself or would overwrite an earlier run."""
+
+
+def parse_run_args(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Add what every tool that starts a Runner takes, and parse the command line."""
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+                        help='override settings of the config')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))  # for launchers that pass it as an argument
+    return args
 
 
 def load_config(path: str, work_dir: str | None = None, options: dict | None = None) -> Config:

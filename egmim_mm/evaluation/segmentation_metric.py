@@ -22,8 +22,8 @@ class SegmentationMetric(IoUMetric):
 
     mmseg's :class:`IoUMetric` logs the per-class values and drops them, rounds the others, and sums
     pixels in float32. This one keeps its options ``ignore_index``, ``output_dir`` (write the
-    predictions as PNG, in the folders of the tiles), ``format_only``, ``collect_device`` and ``prefix``, and returns all numbers
-    of :func:`~egmim_mm.evaluation.segmentation_scores`, unrounded.
+    predictions as PNG, in the folders of the tiles), ``format_only``, ``collect_device`` and
+    ``prefix``, and returns all numbers of :func:`~egmim_mm.evaluation.segmentation_scores`, unrounded.
 
     Attributes:
         confusion (Tensor | None): (K, K) int64 counts of the last evaluation (rows: truth, columns:

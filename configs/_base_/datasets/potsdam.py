@@ -1,19 +1,6 @@
-# ISPRS Potsdam in mmsegmentation's layout, 512-px crops (3456 / 2016). File values: 0 = eroded border,
-# 1-5 = classes, 6 = clutter. Five classes are evaluated; for six, add the class and move 6 to mask_values.
-_base_ = './segmentation.py'
+# ISPRS Potsdam in mmsegmentation's layout, 512-px crops (3456 / 2016); classes and file values as in Vaihingen
+_base_ = './vaihingen.py'
 
-metainfo = dict(
-    classes=('impervious_surface', 'building', 'low_vegetation', 'tree', 'car'),
-    palette=[
-        [255, 255, 255], [0, 0, 255], [0, 255, 255], [0, 255, 0],
-        [255, 255, 0]
-    ])
-tiles = dict(
-    data_root='data/potsdam',
-    metainfo=metainfo,
-    img_suffix='.png',
-    mask_values=(1, 2, 3, 4, 5),
-    ignore_values=(0, 6))
-train_dataloader = dict(dataset=dict(**tiles, data_prefix=dict(img_path='img_dir/train', seg_map_path='ann_dir/train')))
-val_dataloader = dict(dataset=dict(**tiles, data_prefix=dict(img_path='img_dir/val', seg_map_path='ann_dir/val')))
+train_dataloader = dict(dataset=dict(data_root='data/potsdam'))
+val_dataloader = dict(dataset=dict(data_root='data/potsdam'))
 test_dataloader = val_dataloader
