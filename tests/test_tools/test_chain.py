@@ -46,6 +46,14 @@ def test_dapt_finetune_test(tiny, chain, call, capsys, losses):
     assert tested['metrics']['mIoU'] == pytest.approx(trained['metrics']['mIoU'], abs=1e-9)
 
 
+def test_tta_scores_all_pixels(tiny, chain, call):
+    call('test', tiny.upernet, chain / 'seg', '--tta', '--work-dir', chain / 'tta')
+    plain, tta = (json.loads((chain / name / 'results.json').read_text()) for name in ('seg', 'tta'))
+    assert np.sum(tta['confusion']['counts']) == np.sum(plain['confusion']['counts'])
+    assert tta['confusion']['counts'] != plain['confusion']['counts']
+    assert abs(tta['metrics']['OA'] - plain['metrics']['OA']) < 15
+
+
 def test_backbone_starts_from_the_dapt_weights(tiny, chain, call, tmp_path):
     call('train', tiny.simmim, '--work-dir', tmp_path, '--backbone', chain / 'dapt', '--cfg-options',
          'train_cfg.max_iters=1', 'optim_wrapper.optimizer.lr=0')

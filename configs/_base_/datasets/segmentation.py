@@ -8,10 +8,23 @@ train_pipeline = [
     dict(type='PhotoMetricDistortion'),
     dict(type='PackSegInputs')
 ]
+meta_keys = ('img_path', 'seg_map_path', 'tile_name', 'ori_shape', 'img_shape', 'flip', 'flip_direction')
 test_pipeline = [
     dict(type='egmim_mm.LoadTile'),
     dict(type='egmim_mm.LoadTileMask'),
-    dict(type='PackSegInputs', meta_keys=('img_path', 'seg_map_path', 'tile_name', 'ori_shape', 'img_shape'))
+    dict(type='PackSegInputs', meta_keys=meta_keys)
+]
+# tools/test.py --tta: average over the image and its two mirror images
+tta_model = dict(type='SegTTAModel')
+tta_pipeline = [
+    dict(type='egmim_mm.LoadTile'),
+    dict(
+        type='TestTimeAug',
+        transforms=[[
+            dict(type='RandomFlip', prob=0.0),
+            dict(type='RandomFlip', prob=1.0, direction='horizontal'),
+            dict(type='RandomFlip', prob=1.0, direction='vertical')
+        ], [dict(type='egmim_mm.LoadTileMask')], [dict(type='PackSegInputs', meta_keys=meta_keys)]])
 ]
 train_dataloader = dict(
     batch_size=8,
