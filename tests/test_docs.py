@@ -1,0 +1,163 @@
+"""The documentation names files that exist, and its configs work as they stand."""
+import re
+import shutil
+from glob import glob
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+
+from egmim_mm.engine.launch import adapt_to_device, load_config
+from egmim_mm.registry import DATASETS, MODELS
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([*ROOT.glob('*.md'), *ROOT.glob('docs/**/*.md')])
+TOP_LEVEL = sorted(ROOT.glob('configs/*.py'))
+NEW_DATASET = (ROOT / 'docs/new_dataset.md').read_text(encoding='utf-8')
+
+# docs/new_dataset.md tells its reader to write these
+WRITTEN_BY_THE_READER = {
+    'configs/_base_/datasets/mine.py', 'configs/_base_/datasets/mine_folders.py',
+    'configs/_base_/datasets/mine_areas.py', 'configs/egmim_dapt_mine.py', 'configs/upernet_mine.py',
+    'configs/egmim_dapt_mine_cpu.py', 'configs/upernet_mine_cpu.py'
+}
+CONFIGS = dict(re.findall(r'`(configs/[\w./]+\.py)`\n\n```python\n(.*?)```', NEW_DATASET, re.DOTALL))
+NAMES = ('background', 'building', 'road', 'tree')
+COLORS = np.array([[0, 0, 0], [200, 200, 200], [200, 30, 30], [90, 90, 90], [30, 140, 30]], np.uint8)
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize('page', PAGES, ids=relative)
+def test_relative_links_point_to_files(page):
+    text = re.sub(r'```.*?```', '', page.read_text(encoding='utf-8'), flags=re.DOTALL)
+    targets = [t.partition('#')[0] for t in re.findall(r'\]\(([^)\s]+)[^)]*\)', text) if '://' not in t]
+    assert [t for t in targets if t and not (page.parent / t).exists()] == []
+
+
+def expand(pattern: str) -> list:
+    """Shell braces: 'a_{b,c}.py' -> ['a_b.py', 'a_c.py']."""
+    match = re.search(r'{([^}]*)}', pattern)
+    if match is None:
+        return [pattern]
+    return [p for part in match[1].split(',') for p in expand(pattern.replace(match[0], part, 1))]
+
+
+@pytest.mark.parametrize('page', PAGES, ids=relative)
+def test_tools_and_configs_that_are_named_exist(page):
+    named = re.findall(r'(?<![\w/.-])(?:tools|configs)/[\w./{},*-]*', page.read_text(encoding='utf-8'))
+    paths = {path for name in named for path in expand(name.rstrip('.,'))} - WRITTEN_BY_THE_READER
+    assert [path for path in sorted(paths) if not glob(str(ROOT / path))] == []
+
+
+@pytest.mark.parametrize('config', TOP_LEVEL, ids=relative)
+def test_top_level_configs_are_short_and_load(config):
+    assert len(config.read_text().splitlines()) <= 15
+    cfg = load_config(str(config))
+    assert cfg.default_scope in ('mmpretrain', 'mmseg') and cfg.train_cfg.max_iters > 0
+
+
+def test_the_page_holds_every_config_it_speaks_of():
+    assert set(CONFIGS) == WRITTEN_BY_THE_READER
+    assert {name: len(text.splitlines()) for name, text in CONFIGS.items() if len(text.splitlines()) > 15} == {}
+
+
+def write_tiles(write_image, folder: Path) -> None:
+    """The three layouts of the page, one in the other: 256-px tiles with file values 1-4 (lists), 0-3 or colours."""
+    rng = np.random.default_rng(0)
+
+    def write(image: str, mask: str | None, lowest: int = 0, colored: bool = False) -> None:
+        classes = rng.integers(0, 4, (8, 8)).repeat(32, 0).repeat(32, 1)
+        pixels = np.clip(COLORS[classes + 1] + rng.normal(0, 20, (256, 256, 3)), 0, 255)
+        write_image(folder / image, pixels.astype(np.uint8))
+        if mask:
+            classes[:2] = -1 if lowest or colored else 255  # rows without a label
+            write_image(folder / mask, COLORS[classes + 1] if colored else (classes + lowest).astype(np.uint8))
+
+    for i in range(12):
+        write(f'images/tile_{i:03d}.png', f'masks/tile_{i:03d}.png' if i < 6 else None, lowest=1)
+    lists = dict(train=[f'tile_{i:03d}' for i in range(4)], test=['tile_004', 'tile_005'],
+                 unlabeled=[f'images/tile_{i:03d}.png' for i in range(12) if i not in (4, 5)])
+    for name, lines in lists.items():
+        (folder / f'{name}.txt').write_text('\n'.join(lines) + '\n')
+    for i in range(5):
+        part = 'train' if i < 3 else 'val'
+        write(f'img_dir/{part}/{i}.png', f'ann_dir/{part}/{i}.png')
+        for tile in 'ab':
+            write(f'area_{i + 1}/images/{tile}.jpg', f'area_{i + 1}/masks/{tile}.png', colored=True)
+
+
+@pytest.fixture
+def reader(tmp_path, monkeypatch, write_image):
+    """What a reader of the page has done: configs written beside the shipped ones, tiles in data/mine."""
+    for folder in ('_base_', 'dubai_cpu'):
+        shutil.copytree(ROOT / 'configs' / folder, tmp_path / 'configs' / folder)
+    for name, text in CONFIGS.items():
+        (tmp_path / name).write_text(text)
+    write_tiles(write_image, tmp_path / 'data/mine')
+    monkeypatch.chdir(tmp_path)
+
+
+def build_loader(cfg, budget=None):
+    init_default_scope(cfg.default_scope)
+    cfg.train_dataloader.update(batch_size=2, num_workers=0, persistent_workers=False)
+    if budget is not None:
+        cfg.train_dataloader.sampler.budget = budget
+    return Runner.build_dataloader(cfg.train_dataloader, seed=0)
+
+
+def shrink(model) -> None:
+    """A backbone of a few thousand parameters, and heads that fit it."""
+    model.backbone.arch = dict(embed_dims=8, depths=[2, 2, 2, 2], num_heads=[1, 2, 2, 4])
+    if model.type == 'EncoderDecoder':
+        model.decode_head.update(in_channels=[8, 16, 32, 64], channels=8)
+        model.auxiliary_head.update(in_channels=32, channels=8)
+    else:
+        model.head.in_channels, model.structure_head.in_channels = 64, (8, 16)
+
+
+@pytest.mark.parametrize('name, sizes', [('mine', (4, 2)), ('mine_folders', (3, 2)), ('mine_areas', (8, 2))])
+def test_each_layout_is_read(reader, name, sizes):
+    cfg = load_config(f'configs/_base_/datasets/{name}.py', options=dict(default_scope='mmseg', train_cfg={}))
+    loader = build_loader(cfg, budget=2)
+    test_set = DATASETS.build(cfg.test_dataloader.dataset)
+    assert (len(loader.dataset), len(test_set)) == sizes
+    assert test_set.metainfo['classes'] == NAMES
+    assert len(loader.sampler.tile_names) == 2 and set(loader.sampler.tile_names) <= set(loader.dataset.tile_names)
+    labels = test_set[0]['data_samples'].gt_sem_seg.data.unique().tolist()
+    assert labels == [0, 1, 2, 3, 255]
+
+
+@pytest.mark.parametrize('config, crop', [('egmim_dapt_mine', 224), ('egmim_dapt_mine_cpu', 128)])
+def test_pretraining_configs_build_and_learn(reader, config, crop):
+    cfg = load_config(f'configs/{config}.py')
+    adapt_to_device(cfg)
+    loader = build_loader(cfg)
+    assert len(loader.dataset) == 10
+    shrink(cfg.model)
+    model = MODELS.build(cfg.model)
+    model.set_iteration(0, 10, 0)
+    batch = model.data_preprocessor(next(iter(loader)), True)
+    assert batch['inputs'].shape == (2, 3, crop, crop)
+    assert all(torch.isfinite(value) for value in model(**batch, mode='loss').values())
+
+
+@pytest.mark.parametrize('config, crop', [('upernet_mine', 512), ('upernet_mine_cpu', 128)])
+def test_segmentation_configs_build_and_learn(reader, config, crop):
+    cfg = load_config(f'configs/{config}.py')
+    adapt_to_device(cfg)
+    assert cfg.train_dataloader.sampler.budget == 1.0
+    loader = build_loader(cfg, budget=0.5)
+    assert len(loader.sampler.tile_names) == 2
+    shrink(cfg.model)
+    model = MODELS.build(cfg.model)
+    batch = model.data_preprocessor(next(iter(loader)), True)
+    assert batch['inputs'].shape == (2, 3, crop, crop)
+    losses = model(**batch, mode='loss')
+    assert torch.isfinite(losses['decode.loss_ce']) and torch.isfinite(losses['aux.loss_ce'])
+    assert model.decode_head.num_classes == model.auxiliary_head.num_classes == len(NAMES)
