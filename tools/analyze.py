@@ -18,7 +18,7 @@ def parse_args(argv=None) -> argparse.Namespace:
         description='Read out frozen backbones with a linear classifier on their four stages.')
     command.add_argument('config', help='segmentation config: backbone, normalisation, data sets')
     command.add_argument('--backbone', action='append', metavar='[NAME=]SOURCE',
-                         help="checkpoint, work dir or URL; the word 'scratch' means random weights; "
+                         help="checkpoint or work dir; the word 'scratch' means random weights; "
                          'repeat it for a table (default: scratch)')
     command.add_argument('--stages', choices=('all', 'each'), default='all',
                          help='one classifier on all stages, or also one on each stage')

@@ -1,6 +1,5 @@
 """Test a segmentation checkpoint: mIoU and per-class figures, written to results.json."""
 import argparse
-import sys
 from pathlib import Path
 
 from egmim_mm.environment import quiet_imports
@@ -9,12 +8,13 @@ quiet_imports()
 
 from egmim_mm.checkpoints import resolve_source  # noqa: E402
 from egmim_mm.engine.launch import (  # noqa: E402
-    USER_ERRORS,
     ConsoleRunner,
     LaunchError,
     adapt_to_device,
+    check_classes,
     load_config,
     parse_run_args,
+    user_errors,
 )
 
 
@@ -31,15 +31,16 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    try:
+    with user_errors():
         checkpoint = resolve_source(args.checkpoint)
         cfg = load_config(args.config, args.work_dir or str(Path(checkpoint).parent), args.cfg_options)
         cfg.load_from = str(checkpoint)
+        check_classes(cfg)
         adapt_to_device(cfg, args.launcher)
         if args.out:
             cfg.test_evaluator.output_dir = args.out
         if args.show_dir:
-            cfg.default_hooks.visualization.update(draw=True, interval=1)
+            cfg.default_hooks.visualization = dict(type='mmseg.SegVisualizationHook', draw=True, interval=1)
             cfg.visualizer.save_dir = args.show_dir
         if args.tta:
             if 'tta_model' not in cfg:
@@ -47,8 +48,6 @@ def main() -> None:
             cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
             cfg.model = dict(cfg.tta_model, module=cfg.model)
         ConsoleRunner.from_cfg(cfg).test()
-    except USER_ERRORS as error:
-        sys.exit(f'Error: {error}')
 
 
 if __name__ == '__main__':

@@ -1,18 +1,18 @@
 """Train anything this package trains: GPPT, DAPT or fine-tuning, on CPU or GPU."""
 import argparse
-import sys
 
 from egmim_mm.environment import quiet_imports
 
 quiet_imports()
 
 from egmim_mm.engine.launch import (  # noqa: E402
-    USER_ERRORS,
     ConsoleRunner,
     adapt_to_device,
+    check_classes,
     load_config,
     parse_run_args,
     start_or_resume,
+    user_errors,
 )
 
 
@@ -30,15 +30,14 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    try:
+    with user_errors():
         cfg = load_config(args.config, args.work_dir, args.cfg_options)
+        check_classes(cfg)
         start_or_resume(cfg, args.resume, args.backbone)
         adapt_to_device(cfg, args.launcher, args.amp)
         if args.seed is not None:
             cfg.randomness = dict(cfg.get('randomness', {}), seed=args.seed)
         ConsoleRunner.from_cfg(cfg).train()
-    except USER_ERRORS as error:
-        sys.exit(f'Error: {error}')
 
 
 if __name__ == '__main__':

@@ -79,7 +79,7 @@ def build_backbone(cfg: Config, source: str, seed: int) -> nn.Module:
 
     Args:
         cfg: Segmentation config.
-        source: Checkpoint, work dir or URL; ``'scratch'`` keeps the random weights.
+        source: Checkpoint or work dir; ``'scratch'`` keeps the random weights.
         seed: Seed of the random weights.
     """
     # Weights named in the config would hide what is being compared.
@@ -119,7 +119,7 @@ def compare_backbones(cfg: Config,
 
     Args:
         cfg: Segmentation config; its sampler, schedule and decode heads are not used.
-        sources: Name -> checkpoint, work dir, URL or ``'scratch'``.
+        sources: Name -> checkpoint, work dir or ``'scratch'``.
         out_dir: Folder of the two files.
         stages: See :func:`~egmim_mm.analysis.probe.probe`.
         crop: Window side in pixels; the backbone's ``img_size`` by default.

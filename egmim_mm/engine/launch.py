@@ -2,12 +2,16 @@
 import argparse
 import logging
 import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 
 from egmim_mm.checkpoints import CheckpointError, describe_source
 from egmim_mm.datasets.tile_reading import TileReadError
@@ -76,6 +80,9 @@ def start_or_resume(cfg: Config, resume: None | str | bool = None, backbone: str
         cfg.load_from = resume if isinstance(resume, str) else None
         if cfg.load_from and not Path(cfg.load_from).is_file():
             raise LaunchError(f'--resume {resume}: no such checkpoint file')
+        if not cfg.load_from and not (Path(cfg.work_dir) / 'last_checkpoint').is_file():
+            raise LaunchError(f'--resume: {cfg.work_dir} holds no checkpoint to go on from. Leave --resume out to '
+                              'start the run (again with --backbone, if it began so)')
         return
     if (Path(cfg.work_dir) / 'last_checkpoint').exists():
         raise LaunchError(f'{cfg.work_dir} holds the checkpoints of an earlier run: add --resume to go on with it, '
@@ -91,14 +98,15 @@ def adapt_to_device(cfg: Config, launcher: str = 'none', amp: bool = False) -> N
     if amp and cfg.get('optim_wrapper'):
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('dtype', 'bfloat16')
-    if torch.cuda.is_available():
-        return
     wrapper = cfg.get('optim_wrapper')
-    if wrapper and wrapper.type == 'AmpOptimWrapper':
+    if wrapper and wrapper.type == 'AmpOptimWrapper' and not torch.cuda.is_available():
         print_log('No GPU: mixed precision is off, training in float32', logger='current')
         wrapper.type = 'OptimWrapper'
+    if wrapper and wrapper.type == 'OptimWrapper':
         for key in ('dtype', 'loss_scale', 'use_fsdp'):
             wrapper.pop(key, None)
+    if torch.cuda.is_available():
+        return
     _replace_type(cfg._cfg_dict, 'SyncBN', 'BN')
     if launcher != 'none':
         cfg.env_cfg.dist_cfg = dict(backend='gloo')
@@ -117,8 +125,44 @@ def _replace_type(node, old: str, new: str) -> None:
         _replace_type(value, old, new)
 
 
-# mistakes in a command, a config or the data: the message says what to do, a traceback would bury it
-USER_ERRORS = (LaunchError, CheckpointError, TileReadError, FileNotFoundError, FloatingPointError)
+def check_classes(cfg: Config) -> None:
+    """Compare the number of classes of the heads with that of the data.
+
+    Raises:
+        LaunchError: They differ.
+    """
+    for loader in ('train_dataloader', 'test_dataloader'):
+        dataset = (cfg.get(loader) or {}).get('dataset') or {}
+        classes = (dataset.get('metainfo') or {}).get('classes')
+        for head in ('decode_head', 'auxiliary_head'):
+            number = (cfg.model.get(head) or {}).get('num_classes')
+            if classes and number and number != len(classes):
+                raise LaunchError(f'model.{head}.num_classes is {number}, but the data has {len(classes)} classes '
+                                  f'({", ".join(classes)}): set num_classes to {len(classes)}')
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """End a tool with one line, ``Error: ...``, for mistakes in a command, a config or the data.
+
+    These are our own error types, missing files, and every ValueError or TypeError that this package raises
+    about its arguments; its messages say what to do. Anything else is a fault of the program and keeps its
+    traceback.
+    """
+    try:
+        yield
+    except (LaunchError, CheckpointError, TileReadError, FileNotFoundError, FloatingPointError) as error:
+        sys.exit(f'Error: {_last_message(error)}')
+    except (ValueError, TypeError) as error:
+        *_, last = traceback.walk_tb(error.__traceback__)
+        if not Path(last[0].f_code.co_filename).is_relative_to(Path(__file__).parents[1]):
+            raise
+        sys.exit(f'Error: {error}')
+
+
+def _last_message(error: Exception) -> str:
+    # a loader's worker puts its whole traceback before the message
+    return str(error).rsplit(f'{type(error).__name__}: ', 1)[-1].rstrip()
 
 
 class ConsoleRunner(Runner):
@@ -130,3 +174,14 @@ class ConsoleRunner(Runner):
             if not isinstance(handler, logging.FileHandler):
                 handler.addFilter(lambda record: not record.getMessage().startswith(_TO_FILE_ONLY))
         return logger
+
+    def load_checkpoint(self, filename: str, map_location='cpu', strict: bool = False, **kwargs) -> dict:
+        """As MMEngine's, but a test refuses weights that do not fit: it would score a random head."""
+        testing = not isinstance(self._train_loop, BaseLoop)
+        try:
+            return super().load_checkpoint(filename, map_location, strict=strict or testing, **kwargs)
+        except RuntimeError as error:
+            if not testing:
+                raise
+            raise CheckpointError(f"{filename} does not hold the weights of this config's model (a pretraining "
+                                  f'checkpoint, or another arch or number of classes?). {error}') from error

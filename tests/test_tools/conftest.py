@@ -87,13 +87,16 @@ def tiny(tmp_path_factory) -> SimpleNamespace:
     return SimpleNamespace(data=folder / 'data', **{name: folder / f'{name}.py' for name in texts})
 
 
-@pytest.fixture
-def call(monkeypatch):
+@pytest.fixture(scope='session')
+def call():
     """Function: run ``tools/NAME.py`` with arguments inside this process."""
 
     def run(name: str, *arguments) -> None:
-        monkeypatch.setattr(sys, 'argv', [name, *map(str, arguments)])
-        runpy.run_path(str(ROOT / 'tools' / f'{name}.py'), run_name='__main__')
+        before, sys.argv = sys.argv, [name, *map(str, arguments)]
+        try:
+            runpy.run_path(str(ROOT / 'tools' / f'{name}.py'), run_name='__main__')
+        finally:
+            sys.argv = before
 
     return run
 
