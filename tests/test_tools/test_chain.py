@@ -131,8 +131,9 @@ def test_a_truncated_image_is_named_in_one_line(tiny, call, tmp_path, workers):
     broken = tmp_path / 'data/images/5.png'
     broken.write_bytes(broken.read_bytes()[:4000])
     with pytest.raises(SystemExit) as caught:
-        call('train', tiny.simmim, '--work-dir', tmp_path / 'run', '--cfg-options', f'train_dataloader.num_workers={workers}',
-             f'train_dataloader.persistent_workers={workers > 0}', f'train_dataloader.dataset.data_root={tmp_path}/data/images')
+        call('train', tiny.simmim, '--work-dir', tmp_path / 'run', '--cfg-options',
+             f'train_dataloader.num_workers={workers}', f'train_dataloader.persistent_workers={workers > 0}',
+             f'train_dataloader.dataset.data_root={tmp_path}/data/images')
     assert '5.png' in str(caught.value) and 'truncated' in str(caught.value) and 'Traceback' not in str(caught.value)
 
 
