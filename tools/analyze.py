@@ -49,21 +49,17 @@ def run_probe(args: argparse.Namespace) -> None:
     print(f'wrote {out_dir}/probe.json and probe.png')
 
 
-def main(argv=None) -> int:
+def main(argv=None) -> None:
     quiet_imports()
     args = parse_args(argv)
     from mmengine.logging import MMLogger
 
-    from egmim_mm.engine.launch import USER_ERRORS
+    from egmim_mm.engine.launch import user_errors
     # One line per parameter from init_weights would bury the table; warnings still show.
     MMLogger.get_instance('analyze', logger_name='mmengine', log_level='WARNING')
-    try:
+    with user_errors():
         {'probe': run_probe}[args.command](args)
-    except (*USER_ERRORS, ValueError) as error:
-        print(f'Error: {error}', file=sys.stderr)
-        return 1
-    return 0
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    main()
