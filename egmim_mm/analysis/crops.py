@@ -62,7 +62,7 @@ def crop_batches(dataset: Iterable, preprocess: Callable[[np.ndarray], torch.Ten
     """
     images, labels = [], []
     for image, label in dataset:
-        windows = cut(preprocess(image), torch.from_numpy(np.asarray(label, dtype=np.uint8)), crop)
+        windows = cut(preprocess(image), torch.from_numpy(np.array(label, dtype=np.uint8)), crop)
         for window, target in zip(*windows):
             if (target == 255).all():  # nothing to learn from or to test on
                 continue
