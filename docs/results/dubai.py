@@ -49,11 +49,11 @@ def run() -> None:
         list(pool.map(lambda name: train(name, RUNS / name, str(RUNS / 'gppt')), ('simmim_dapt', 'egmim_dapt')))
         sources = [a for name, source in STARTS.items()
                    for a in ('--backbone', f'{name}={RUNS / source}' if source else name)]
-        probe = pool.submit(python, 'tools/analyze.py', 'probe', 'configs/dubai_cpu/upernet.py', '--stages', 'each',
-                            '--out', RUNS / 'probe', *sources)
-        list(pool.map(finetune, [(name, source, b, s) for b in BUDGETS for s in SEEDS
+        list(pool.map(finetune, [(name, source, b, s) for s in SEEDS for b in BUDGETS
                                  for name, source in STARTS.items()]))
-        probe.result()
+    if not (RUNS / 'probe' / 'probe.json').is_file():
+        python('tools/analyze.py', 'probe', 'configs/dubai_cpu/upernet.py', '--stages', 'each', '--out', RUNS / 'probe',
+               *sources)
 
 
 def table() -> None:
