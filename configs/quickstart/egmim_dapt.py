@@ -1,6 +1,6 @@
 # EGMIM from scratch on synthetic scenes, a few minutes on two cores
 _base_ = [
-    '../_base_/models/egmim_swin-nano.py', '../_base_/datasets/unlabeled.py', '../_base_/schedules/dapt.py',
+    '../_base_/models/egmim_swin-pico.py', '../_base_/datasets/unlabeled.py', '../_base_/schedules/dapt.py',
     '../_base_/pretrain_runtime.py'
 ]
 
@@ -11,9 +11,9 @@ train_pipeline = [
     dict(type='egmim_mm.RandomQuarterTurn'),
     dict(type='PackInputs')
 ]
-train_cfg = dict(max_iters=300)
+train_cfg = dict(max_iters=700)
 auto_scale_lr = dict(enable=False)
-optim_wrapper = dict(optimizer=dict(lr=8e-4))  # large, because the run is short
+optim_wrapper = dict(optimizer=dict(lr=1e-3))  # large, because the run is short
 default_hooks = dict(checkpoint=dict(interval=100), logger=dict(interval=10))
 train_dataloader = dict(
     batch_size=32,
