@@ -119,7 +119,6 @@ def test_nan_loss_stops_and_keeps_the_last_good_checkpoint(tiny, call, tmp_path)
     assert all(torch.isfinite(w).all() for w in weights.values())
 
 
-@pytest.mark.parametrize('budget', [0, 9, 1.5])
 def test_number_of_classes_must_be_that_of_the_data(tiny, call, tmp_path):
     with pytest.raises(SystemExit, match='num_classes is 4, but the data has 3 classes'):
         call('train', tiny.upernet, '--work-dir', tmp_path, '--cfg-options', 'model.decode_head.num_classes=4')
@@ -137,6 +136,7 @@ def test_a_truncated_image_is_named_in_one_line(tiny, call, tmp_path, workers):
     assert '5.png' in str(caught.value) and 'truncated' in str(caught.value) and 'Traceback' not in str(caught.value)
 
 
+@pytest.mark.parametrize('budget', [0, 9, 1.5])
 def test_label_budget_that_cannot_be_met(tiny, call, tmp_path, budget):
     with pytest.raises(SystemExit, match='Error: label budget'):
         call('train', tiny.upernet, '--work-dir', tmp_path, '--cfg-options',
