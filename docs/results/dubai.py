@@ -47,8 +47,8 @@ def run() -> None:
     train('gppt', RUNS / 'gppt')
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda name: train(name, RUNS / name, str(RUNS / 'gppt')), ('simmim_dapt', 'egmim_dapt')))
-        sources = [a for name, source in STARTS.items()
-                   for a in ('--backbone', f'{name}={RUNS / source}' if source else name)]
+        sources = [argument for name, source in STARTS.items()
+                   for argument in ('--backbone', f'{name}={RUNS / source}' if source else name)]
         list(pool.map(finetune, [(name, source, b, s) for s in SEEDS for b in BUDGETS
                                  for name, source in STARTS.items()]))
     if not (RUNS / 'probe' / 'probe.json').is_file():
@@ -57,17 +57,28 @@ def run() -> None:
 
 
 def table() -> None:
+    readings = json.loads((RUNS / 'probe' / 'probe.json').read_text())['rows']
+    header('Frozen linear probe, all training labels', 'all stages', '1', '2', '3', '4')
+    for name in STARTS:
+        print(f'| {name} | ' + ' | '.join(f'{scores["mIoU"]:.1f}' for scores in readings[name].values()) + ' |')
     for budget in BUDGETS:
-        print(f'\n{budget} labelled images, mIoU in %\n\n| start | ' + ' | '.join(f'seed {s}' for s in SEEDS)
-              + ' | mean | minus scratch (paired) |\n|---|' + '---|' * (len(SEEDS) + 2))
-        scores = {}
+        header(f'Fine-tuning on {budget} labelled images', *(f'seed {s}' for s in SEEDS), 'mean', 'minus scratch, paired')
+        baseline = [miou(budget, 'scratch', seed) for seed in SEEDS]
         for name, source in STARTS.items():
-            files = [RUNS / f'upernet_{budget}' / f'{source or name}_seed{s}' / 'results.json' for s in SEEDS]
-            scores[name] = [json.loads(f.read_text())['metrics']['mIoU'] for f in files]
-            gains = [a - b for a, b in zip(scores[name], scores['scratch'])]
-            print(f'| {name} | ' + ' | '.join(f'{v:.1f}' for v in scores[name])
-                  + f' | **{statistics.fmean(scores[name]):.1f}** | {statistics.fmean(gains):+.1f}'
-                  + (f' ± {statistics.stdev(gains):.1f} |' if any(gains) else ' |'))
+            scores = [miou(budget, source or name, seed) for seed in SEEDS]
+            gains = [a - b for a, b in zip(scores, baseline)]
+            gain = f'{statistics.fmean(gains):+.1f} ± {statistics.stdev(gains):.1f}' if source else ''
+            print('| ' + ' | '.join([name, *(f'{v:.1f}' for v in scores), f'**{statistics.fmean(scores):.1f}**', gain])
+                  + ' |')
+
+
+def header(title: str, *columns: str) -> None:
+    print(f'\n{title}, mIoU in %\n\n| start | ' + ' | '.join(columns) + ' |\n|' + '---|' * (len(columns) + 1))
+
+
+def miou(budget: int, start: str, seed: int) -> float:
+    file = RUNS / f'upernet_{budget}' / f'{start}_seed{seed}' / 'results.json'
+    return json.loads(file.read_text())['metrics']['mIoU']
 
 
 if __name__ == '__main__':
