@@ -62,7 +62,8 @@ def table() -> None:
     for name in STARTS:
         print(f'| {name} | ' + ' | '.join(f'{scores["mIoU"]:.1f}' for scores in readings[name].values()) + ' |')
     for budget in BUDGETS:
-        header(f'Fine-tuning on {budget} labelled images', *(f'seed {s}' for s in SEEDS), 'mean', 'minus scratch, paired')
+        header(f'Fine-tuning on {budget} labelled images', *(f'seed {s}' for s in SEEDS), 'mean',
+               'minus scratch, paired')
         baseline = [miou(budget, 'scratch', seed) for seed in SEEDS]
         for name, source in STARTS.items():
             scores = [miou(budget, source or name, seed) for seed in SEEDS]
