@@ -4,7 +4,6 @@
     python tools/analyze.py probe CONFIG --backbone scratch --backbone dapt=work_dirs/egmim_dapt_dubai
 """
 import argparse
-import sys
 
 from egmim_mm.environment import quiet_imports
 

@@ -124,7 +124,7 @@ def test_command(config, tmp_path):
     assert 'init_weights' not in done.stdout + done.stderr
 
 
-def test_command_names_a_missing_checkpoint(config, tmp_path, capsys):
+def test_command_names_a_missing_checkpoint(config, tmp_path):
     main = runpy.run_path(str(ROOT / 'tools' / 'analyze.py'))['main']
-    assert main(['probe', str(config), '--out', str(tmp_path), '--backbone', 'no/such.pth']) == 1
-    assert 'no/such.pth' in capsys.readouterr().err
+    with pytest.raises(SystemExit, match='^Error: .*no/such.pth'):
+        main(['probe', str(config), '--out', str(tmp_path), '--backbone', 'no/such.pth'])
