@@ -9,4 +9,4 @@ model = dict(
         window_size=4),
     decode_head=dict(in_channels=[48, 96, 192, 384], channels=64),
     auxiliary_head=dict(in_channels=192, channels=64),
-    test_cfg=dict(mode='slide', crop_size=(256, 256), stride=(256, 256)))
+    test_cfg=dict(mode='slide', crop_size=(384, 384), stride=(384, 384)))
