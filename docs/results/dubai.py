@@ -70,7 +70,8 @@ def table() -> None:
         for name, source in STARTS.items():
             scores = [miou(budget, source or name, seed) for seed in seeds]
             gains = [a - b for a, b in zip(scores, baseline)]
-            gain = f'{statistics.fmean(gains):+.1f} ± {statistics.stdev(gains):.1f}' if source else ''
+            gain = f'{statistics.fmean(gains):+.1f}' if source else ''
+            gain += f' ± {statistics.stdev(gains):.1f}' if source and len(gains) > 1 else ''
             print('| ' + ' | '.join([name, *(f'{v:.1f}' for v in scores), f'**{statistics.fmean(scores):.1f}**', gain])
                   + ' |')
 
