@@ -88,6 +88,19 @@ def read_checkpoint(path: Path, trust: bool = False) -> dict[str, Any]:
     return checkpoint
 
 
+def file_sha256(path) -> str:
+    """SHA-256 of a file as 64 hexadecimal digits.
+
+    Raises:
+        OSError: If the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        for block in iter(lambda: file.read(2**20), b''):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def describe_source(source: str) -> dict[str, Any]:
     """Identity of a checkpoint for ``results.json`` and for the lineage of runs that start from it.
 
@@ -98,6 +111,4 @@ def describe_source(source: str) -> dict[str, Any]:
     path = resolve_source(source)
     meta = read_checkpoint(path).get('meta')
     lineage = meta.get('lineage', []) if isinstance(meta, dict) else []
-    with path.open('rb') as file:
-        digest = hashlib.file_digest(file, 'sha256') if hasattr(hashlib, 'file_digest') else hashlib.sha256(file.read())
-    return dict(path=str(path), sha256=digest.hexdigest(), lineage=lineage)
+    return dict(path=str(path), sha256=file_sha256(path), lineage=lineage)

@@ -1,5 +1,4 @@
 """Where a number comes from: file hashes, versions, commit, device; and JSON that is never half written."""
-import hashlib
 import json
 import math
 import os
@@ -11,21 +10,12 @@ from typing import Any
 
 import torch
 
+from egmim_mm.checkpoints.reading import file_sha256
+
+__all__ = ['device_description', 'file_sha256', 'git_state', 'package_versions', 'plain', 'write_json']
+
 PACKAGES = ('torch', 'torchvision', 'numpy', 'onedl-mmengine', 'onedl-mmcv', 'onedl-mmpretrain',
             'onedl-mmsegmentation', 'egmim-mm')
-
-
-def file_sha256(path) -> str:
-    """SHA-256 of a file as 64 hexadecimal digits.
-
-    Raises:
-        OSError: If the file cannot be read.
-    """
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        for block in iter(lambda: file.read(2**20), b''):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def package_versions() -> dict[str, str | None]:
