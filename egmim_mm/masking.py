@@ -1,25 +1,31 @@
 """Mask policies: edge strength -> token mask with an exact count.
 
-Pure functions on tensors. Every policy hides exactly :func:`masked_token_count` tokens in every sample,
-whatever the image holds. Randomness comes from an explicit ``torch.Generator``.
+Pure functions on tensors. At one image size every policy hides exactly :func:`masked_token_count` tokens in every
+sample, whatever the image holds. Randomness comes from an explicit ``torch.Generator``.
 """
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-POLICIES = ('random', 'edge_adaptive')
+POLICIES = ('random', 'edge_adaptive', 'random_adaptive', 'edge_stratified', 'edge_topk', 'edge_inverse')
 
+_ADAPTIVE = ('edge_adaptive', 'random_adaptive')  # two granularities
 _QUANTUM = 32  # px; the stride of Swin's last stage and SimMIM's cell: every policy counts in these units
 
 
-def masked_token_count(height: int, width: int, ratio: float, token_size: int = 4, cell_size: int = 32) -> int:
-    """Number of tokens hidden in one sample: ``ratio`` rounded to whole cells of at least 32 px.
+def counting_unit(height: int, width: int, cell_size: int = 32) -> int:
+    """Side of the squares in which hidden area is counted, px.
 
-    Counting in the same cells whatever the granularity gives all policies the same count at one image size.
+    It is 32 px for cells of 8, 16 and 32 px, so that policies of any granularity hide equal counts; ``cell_size``
+    where the cells are larger or the image does not divide by 32.
     """
-    unit = max(cell_size, _QUANTUM)
-    cells = (height // unit) * (width // unit)
-    return round(ratio * cells) * (unit // token_size)**2
+    return _QUANTUM if cell_size < _QUANTUM and height % _QUANTUM == width % _QUANTUM == 0 else cell_size
+
+
+def masked_token_count(height: int, width: int, ratio: float, token_size: int = 4, cell_size: int = 32) -> int:
+    """Number of tokens hidden in one sample that holds data everywhere: ``ratio`` rounded to whole counting units."""
+    unit = counting_unit(height, width, cell_size)
+    return round(ratio * (height // unit) * (width // unit)) * (unit // token_size)**2
 
 
 @torch.no_grad()
@@ -32,6 +38,7 @@ def sample_mask(edge: Tensor,
                 progress: float = 1.0,
                 generator: torch.Generator | None = None,
                 shard: tuple[int, int] = (0, 1),
+                valid: Tensor | None = None,
                 beta: float = 0.25,
                 top_share: float = 0.4,
                 max_rate: float = 0.9) -> Tensor:
@@ -42,10 +49,17 @@ def sample_mask(edge: Tensor,
       ``fine_cell_size`` px, the flat half in whole cells. Among the sub-cells the ``top_share`` strongest
       are hidden at rate ``min(max_rate, ratio (1 + beta progress))``, the others at the rate that keeps the
       count exact.
+    * ``random_adaptive``: as ``edge_adaptive``, but blind to edges: the half hidden in sub-cells is random. The
+      control that separates granularity from guidance.
+    * ``edge_stratified``: cells of ``cell_size`` px; the ``top_share`` strongest are hidden at the rate above, the
+      others at the rate that keeps the count exact.
+    * ``edge_topk``, ``edge_inverse``: the cells with the strongest, or weakest, edges are hidden (AttMask's
+      "high" and "low", Kakogeorgiou et al., ECCV 2022, with edges for attention). Negative controls: nothing is
+      drawn but ties.
 
     Args:
-        edge (Tensor): (B, 1, H, W) edge strength in [0, 1]; H and W divisible by 32 and by ``cell_size``.
-            ``random`` reads only its shape and device.
+        edge (Tensor): (B, 1, H, W) edge strength in [0, 1]; H and W divisible by ``cell_size``.
+            The random policies read only its shape and device.
         ratio (float): Share of hidden tokens, in (0, 1).
         policy (str): One of ``POLICIES``.
         token_size (int): Side of a token, px.
@@ -54,6 +68,9 @@ def sample_mask(edge: Tensor,
         generator (torch.Generator, optional): Source of randomness, on the device of ``edge``.
         shard (tuple[int, int]): (rank, world size). The draw is made for the global batch, of which this
             process takes every world-size-th sample, so the masks do not depend on how a batch is shared out.
+        valid (Tensor, optional): (B, 1, H, W) bool, True = the pixel holds data. Only squares of
+            :func:`counting_unit` px that hold data everywhere are hidden and counted: such a sample hides
+            ``ratio`` of *its* squares, a sample without any hides nothing.
         beta, top_share, max_rate (float): See ``edge_adaptive``.
 
     Returns:
@@ -64,75 +81,100 @@ def sample_mask(edge: Tensor,
     """
     batch, _, height, width = edge.shape
     _check(height, width, ratio, policy, token_size, cell_size, fine_cell_size)
-    hidden = masked_token_count(height, width, ratio, token_size, cell_size)
-    if not 0 < hidden < (height // token_size) * (width // token_size):
+    unit = counting_unit(height, width, cell_size)
+    squares = (height // unit, width // unit)
+    if not 0 < round(ratio * squares[0] * squares[1]) < squares[0] * squares[1]:
         raise ValueError(f'mask ratio {ratio} rounds to all or none of the cells of a {height} x {width} px image: '
                          'use larger images or another ratio')
+    if valid is None:
+        usable = torch.ones(batch, *squares, dtype=torch.bool, device=edge.device)
+    elif valid.shape != edge.shape or valid.dtype != torch.bool:
+        raise ValueError(f'valid must be bool of shape {tuple(edge.shape)}, got {valid.dtype} {tuple(valid.shape)}')
+    else:
+        usable = ~F.max_pool2d((~valid).to(edge.dtype), unit)[:, 0].bool()
+    hidden_squares = (ratio * usable.flatten(1).sum(1).double()).round().long()  # (B,)
 
-    unit = cell_size if policy == 'random' else fine_cell_size
-    rows, cols = height // unit, width // unit
+    step = fine_cell_size if policy in _ADAPTIVE else cell_size
     rank, world = shard
     # float64: ties between two draws would break the seed's independence of the device's sort order
-    noise = torch.rand(batch * world, rows * cols, generator=generator, device=edge.device, dtype=torch.float64)
-    noise = noise[rank::world]
-    count = hidden // (unit // token_size)**2
+    noise = torch.rand(batch * world, height // step * (width // step), generator=generator, device=edge.device,
+                       dtype=torch.float64)[rank::world]
+    member = _spread(usable, unit // step).flatten(1)
+    count = hidden_squares * (unit // step)**2
+    rate = min(max_rate, ratio * (1 + beta * progress))
     if policy == 'random':
-        mask = _choose(noise, torch.ones_like(noise, dtype=torch.bool), count)
+        mask = _choose(noise, member, count)
+    elif policy in _ADAPTIVE:
+        guide = torch.zeros_like(edge) if policy == 'random_adaptive' else edge
+        mask = _adaptive(guide, noise, usable, count, ratio, rate, top_share, cell_size, fine_cell_size)
     else:
-        rate = min(max_rate, ratio * (1 + beta * progress))
-        mask = _edge_adaptive(edge, noise, count, ratio, rate, top_share, cell_size, fine_cell_size)
-    mask = mask.view(batch, rows, cols)
-    scale = unit // token_size
-    return mask.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
+        score = F.avg_pool2d(edge, step).flatten(1).double()
+        if policy == 'edge_stratified':
+            mask = _stratified(score, noise, member, count, rate, top_share)
+        else:
+            mask = _choose((score if policy == 'edge_inverse' else -score) + _ties(noise), member, count)
+    return _spread(mask.view(batch, height // step, width // step), step // token_size)
 
 
-def _edge_adaptive(edge: Tensor, noise: Tensor, count: int, ratio: float, rate: float, top_share: float,
-                   cell_size: int, fine_cell_size: int) -> Tensor:
+def _stratified(score: Tensor, noise: Tensor, member: Tensor, count: Tensor, rate: float, top_share: float) -> Tensor:
+    """Hide ``count`` members of every row, the ``top_share`` with the highest score at ``rate``; (B, N) bool."""
+    number = member.sum(1)
+    num_top = (top_share * number.double()).round().long()
+    is_top = _choose(-score + _ties(noise), member, num_top)
+    # the others must be able to make up the rest
+    top_hidden = (rate * num_top.double()).round().long().clamp(min=count - (number - num_top), max=count)
+    return _choose(noise, is_top, top_hidden) | _choose(noise, member & ~is_top, count - top_hidden)
+
+
+def _adaptive(edge: Tensor, noise: Tensor, usable: Tensor, count: Tensor, ratio: float, rate: float, top_share: float,
+              cell_size: int, fine_cell_size: int) -> Tensor:
     """Hide ``count`` fine cells per sample, see :func:`sample_mask`; (B, fine cells) bool."""
-    batch = edge.shape[0]
-    coarse = F.avg_pool2d(edge, cell_size)  # (B, 1, H / cell, W / cell)
-    fine = F.avg_pool2d(edge, fine_cell_size).flatten(1).double()  # (B, fine cells)
+    batch, _, height, width = edge.shape
+    grid = (height // cell_size, width // cell_size)
     factor = cell_size // fine_cell_size
-    num_cells = coarse[0].numel()
-    num_edge_cells = num_cells // 2
+    coarse = F.avg_pool2d(edge, cell_size).flatten(1).double()  # (B, cells)
+    fine = F.avg_pool2d(edge, fine_cell_size).flatten(1).double()  # (B, fine cells)
+    member = _spread(usable, grid[0] // usable.shape[1]).flatten(1)
 
-    # one draw serves two levels: a coarse cell takes the noise of its top left fine cell. Ties are broken by lower
-    # bits of the draw, which are independent: otherwise a flat image would hide top left fine cells more often
-    grid = (batch, coarse.shape[2] * factor, coarse.shape[3] * factor)
-    coarse_noise = noise.view(grid)[:, ::factor, ::factor].flatten(1)
-    coarse_ties = 1e-9 * (coarse_noise * 2**16 % 1)
-    fine_ties = 1e-9 * (noise * 2**32 % 1)
-
-    def spread(cells: Tensor) -> Tensor:  # (B, coarse cells) -> (B, fine cells)
-        cells = cells.view(batch, *coarse.shape[2:])
-        return cells.repeat_interleave(factor, 1).repeat_interleave(factor, 2).flatten(1)
-
+    # one draw serves two levels: a coarse cell takes the noise of its top left fine cell
+    coarse_noise = noise.view(batch, grid[0] * factor, -1)[:, ::factor, ::factor].flatten(1)
+    num_cells = member.sum(1)
+    num_edge = num_cells // 2
     # a flat image gets a random half
-    is_edge_cell = _choose(-coarse.flatten(1).double() + coarse_ties,
-                           torch.ones_like(coarse_noise, dtype=torch.bool), num_edge_cells)
-    in_edge = spread(is_edge_cell)
-    num_fine = num_edge_cells * factor**2
+    is_edge = _choose(-coarse + _ties(coarse_noise, 16), member, num_edge)
 
-    flat_hidden = round(ratio * (num_cells - num_edge_cells))
+    flat_hidden = (ratio * (num_cells - num_edge).double()).round().long()
     # the fine cells must be able to make up the rest
-    flat_hidden = min(max(flat_hidden, -(-(count - num_fine) // factor**2)), count // factor**2)
-    fine_hidden = count - flat_hidden * factor**2
+    least = (count - num_edge * factor**2 + factor**2 - 1) // factor**2
+    flat_hidden = flat_hidden.clamp(min=least, max=count // factor**2)
+    flat = _choose(coarse_noise, member & ~is_edge, flat_hidden)
 
-    num_top = round(top_share * num_fine)
-    is_top = _choose(-fine + fine_ties, in_edge, num_top)
-    top_hidden = min(max(round(rate * num_top), fine_hidden - (num_fine - num_top)), fine_hidden)
+    def fine_cells(cells: Tensor) -> Tensor:  # (B, cells) -> (B, fine cells)
+        return _spread(cells.view(batch, *grid), factor).flatten(1)
 
-    mask = _choose(noise, is_top, top_hidden)
-    mask |= _choose(noise, in_edge & ~is_top, fine_hidden - top_hidden)
-    mask |= spread(_choose(coarse_noise, ~is_edge_cell, flat_hidden))
-    return mask
+    return fine_cells(flat) | _stratified(fine, noise, fine_cells(is_edge), count - flat_hidden * factor**2, rate,
+                                          top_share)
 
 
-def _choose(key: Tensor, member: Tensor, count: int) -> Tensor:
-    """The ``count`` members with the smallest key in every row; (B, N) bool."""
+def _spread(cells: Tensor, factor: int) -> Tensor:
+    """(B, h, w) -> (B, h factor, w factor), every cell repeated."""
+    return cells.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+
+
+def _ties(noise: Tensor, bits: int = 32) -> Tensor:
+    """Breaks ties of scores by the draw without its first ``bits`` bits, which is independent of them.
+
+    Otherwise cells chosen in a tie would be those with the smallest noise, which are hidden first; and the two
+    levels, which share a draw, need different bits.
+    """
+    return 1e-9 * (noise * 2**bits % 1)
+
+
+def _choose(key: Tensor, member: Tensor, count: Tensor) -> Tensor:
+    """The ``count`` (B,) members with the smallest key in every row; (B, N) bool."""
     order = key.masked_fill(~member, float('inf')).argsort(dim=1, stable=True)
-    chosen = torch.zeros_like(member)
-    return chosen.scatter_(1, order[:, :count], True)
+    first = torch.arange(key.shape[1], device=key.device) < count[:, None]
+    return torch.zeros_like(member).scatter_(1, order, first)
 
 
 def _check(height: int, width: int, ratio: float, policy: str, token_size: int, cell_size: int,
@@ -141,15 +183,13 @@ def _check(height: int, width: int, ratio: float, policy: str, token_size: int, 
         raise ValueError(f'unknown mask policy {policy!r}; choose one of {", ".join(POLICIES)}')
     if not 0 < ratio < 1:
         raise ValueError(f'mask ratio must lie in (0, 1), got {ratio}')
-    if height % _QUANTUM or width % _QUANTUM or height % cell_size or width % cell_size:
-        raise ValueError(f'image size {height} x {width} px must be divisible by {_QUANTUM} and by '
-                         f'cell_size = {cell_size}')
+    if height % cell_size or width % cell_size:
+        raise ValueError(f'image size {height} x {width} px must be divisible by cell_size = {cell_size}')
     if cell_size < _QUANTUM and _QUANTUM % cell_size:
         raise ValueError(f'cell_size = {cell_size} must divide {_QUANTUM} px or be larger: otherwise the count of '
                          'hidden tokens cannot be that of the other policies')
-    if cell_size % fine_cell_size or fine_cell_size % token_size or _QUANTUM % fine_cell_size:
-        if policy != 'random':
-            raise ValueError(f'cell_size = {cell_size} must be a multiple of fine_cell_size = {fine_cell_size}, '
-                             f'and that of token_size = {token_size} px')
     if cell_size % token_size:
         raise ValueError(f'cell_size = {cell_size} must be a multiple of token_size = {token_size} px')
+    if policy in _ADAPTIVE and (cell_size % fine_cell_size or fine_cell_size % token_size):
+        raise ValueError(f'cell_size = {cell_size} must be a multiple of fine_cell_size = {fine_cell_size}, '
+                         f'and that of token_size = {token_size} px')

@@ -6,6 +6,9 @@ from hypothesis import strategies as st
 
 from egmim_mm.masking import POLICIES, masked_token_count, sample_mask
 
+SINGLE = ('random', 'edge_stratified', 'edge_topk', 'edge_inverse')  # one granularity
+ADAPTIVE = ('edge_adaptive', 'random_adaptive')
+
 
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
@@ -38,8 +41,9 @@ def test_count_is_the_same_in_every_sample(policy, size, ratio, fine, progress, 
 @pytest.mark.parametrize('size', [64, 96, 128, 192, 224, 256])
 def test_policies_and_granularities_hide_the_same_count(size):
     expected = round(0.6 * (size // 32)**2) * 64
-    settings_ = [dict(policy='random'), dict(policy='random', cell_size=16), dict(policy='random', cell_size=8),
-                 dict(policy='edge_adaptive'), dict(policy='edge_adaptive', fine_cell_size=8)]
+    settings_ = [dict(policy=policy, cell_size=cell) for policy in SINGLE for cell in (32, 16, 8)]
+    settings_ += [dict(policy=policy, cell_size=cell, fine_cell_size=fine) for policy in ADAPTIVE
+                  for cell, fine in ((32, 16), (32, 8), (16, 8))]
     for options in settings_:
         assert counts(sample_mask(contents(size), generator=seeded(), **options)) == [expected] * 5
     assert masked_token_count(size, size, 0.6) == expected
@@ -57,8 +61,10 @@ def test_seed_decides(policy):
     first = sample_mask(edge, policy=policy, generator=seeded(1))
     assert torch.equal(first, sample_mask(edge, policy=policy, generator=seeded(1)))
     other = sample_mask(edge, policy=policy, generator=seeded(2))
-    assert all((a != b).any() for a, b in zip(first, other))
-    assert (first[0] != first[1]).any()  # samples of a batch differ
+    # negative controls draw nothing but ties: flat images (1 and 2) differ, the textured one does not
+    drawn = [1, 2] if policy in ('edge_topk', 'edge_inverse') else range(5)
+    assert all((first[i] != other[i]).any() for i in drawn)
+    assert (first[1] != first[2]).any()  # samples of a batch differ
 
 
 @pytest.mark.parametrize('policy', POLICIES)
@@ -158,11 +164,11 @@ def test_few_edge_cells():
 
 
 @pytest.mark.parametrize('options, message', [
-    (dict(policy='edge_random'), "unknown mask policy 'edge_random'; choose one of random, edge_adaptive"),
+    (dict(policy='edge_random'), "unknown mask policy 'edge_random'; choose one of random, edge_adaptive, "),
     (dict(ratio=0), r'mask ratio must lie in \(0, 1\), got 0'),
     (dict(ratio=1), r'mask ratio must lie in \(0, 1\), got 1'),
     (dict(ratio=60), r'mask ratio must lie in \(0, 1\), got 60'),
-    (dict(cell_size=48), 'image size 128 x 128 px must be divisible by 32 and by cell_size = 48'),
+    (dict(cell_size=48), 'image size 128 x 128 px must be divisible by cell_size = 48'),
     (dict(fine_cell_size=12), 'cell_size = 32 must be a multiple of fine_cell_size = 12'),
     (dict(fine_cell_size=2), 'cell_size = 32 must be a multiple of fine_cell_size = 2'),
     (dict(policy='random', cell_size=2), 'cell_size = 2 must be a multiple of token_size = 4'),
@@ -184,3 +190,78 @@ def test_ratio_that_hides_nothing_or_everything_is_refused():
         sample_mask(torch.rand(1, 1, 64, 64), ratio=0.1)
     with pytest.raises(ValueError, match='rounds to all or none'):
         sample_mask(torch.rand(1, 1, 64, 64), ratio=0.95, policy='random')
+
+
+@pytest.mark.parametrize('policy', POLICIES)
+@pytest.mark.parametrize('size, cell, squares', [((128, 192), 64, 6), ((96, 96), 96, 1), ((48, 80), 16, 15),
+                                                 ((40, 24), 8, 15), ((224, 224), 16, 49), ((256, 384), 64, 24)])
+def test_any_size_divisible_by_the_cell(policy, size, cell, squares):
+    edge = torch.rand(2, 1, *size, generator=seeded())
+    options = dict(policy=policy, cell_size=cell, fine_cell_size=8)
+    if squares == 1:
+        with pytest.raises(ValueError, match='rounds to all or none'):
+            sample_mask(edge, **options)
+        return
+    unit = cell if cell > 32 or size[0] % 32 else 32
+    assert counts(sample_mask(edge, generator=seeded(), **options)) == [round(0.6 * squares) * (unit // 4)**2] * 2
+
+
+def test_topk_and_inverse_hide_exactly_the_extremes():
+    edge = torch.rand(3, 1, 8, 8, generator=seeded()).repeat_interleave(16, 2).repeat_interleave(16, 3)
+    strength = edge[:, 0, ::16, ::16].flatten(1)
+    for policy, descending in (('edge_topk', True), ('edge_inverse', False)):
+        hidden = fine_cells(sample_mask(edge, policy=policy, cell_size=16, generator=seeded())).flatten(1)
+        expected = strength.argsort(1, descending=descending)[:, :40]  # round(.6 * 16) * 4
+        assert torch.equal(hidden.nonzero()[:, 1].view(3, 40), expected.sort(1).values)
+
+
+@pytest.mark.parametrize('progress', [0.0, 1.0])
+def test_stratified_hides_the_top_at_the_raised_rate(progress):
+    edge = torch.rand(5, 1, 16, 16, generator=seeded()).repeat_interleave(16, 2).repeat_interleave(16, 3)
+    hidden = fine_cells(sample_mask(edge, policy='edge_stratified', cell_size=16, progress=progress,
+                                    generator=seeded())).flatten(1)
+    top = edge[:, 0, ::16, ::16].flatten(1).argsort(1, descending=True)[:, :102]  # round(.4 * 256)
+    assert hidden.gather(1, top).sum(1).tolist() == [round(0.6 * (1 + 0.25 * progress) * 102)] * 5
+    assert hidden.sum(1).tolist() == [round(0.6 * 64) * 4] * 5
+
+
+def test_random_adaptive_has_the_granularity_of_edge_adaptive_and_no_preference():
+    edge = torch.rand(3000, 1, 128, 128, generator=seeded())
+    edge[..., 64:] *= 0.01
+    blind = fine_cells(sample_mask(edge, policy='random_adaptive', generator=seeded()))
+    assert torch.equal(blind, fine_cells(sample_mask(torch.zeros_like(edge), generator=seeded())))
+    assert (blind.double().mean(0) - 0.625).abs().max() < 0.04  # 10 of 16 cells everywhere; standard error .009
+    guided = fine_cells(sample_mask(edge, generator=seeded()))
+
+    def partly(cells):  # coarse cells of which some, but not all, fine cells are hidden
+        quarters = cells.unfold(1, 2, 2).unfold(2, 2, 2).flatten(3).sum(-1)
+        return ((quarters > 0) & (quarters < 4)).double().mean()
+
+    assert partly(blind) == pytest.approx(partly(guided).item(), rel=0.03)
+
+
+@pytest.mark.parametrize('policy', POLICIES)
+@pytest.mark.parametrize('cell', [32, 16])
+def test_no_data_is_neither_hidden_nor_counted(policy, cell):
+    edge = torch.rand(4, 1, 128, 128, generator=seeded())
+    valid = torch.ones(4, 1, 128, 128, dtype=torch.bool)
+    valid[0, :, 5, 70] = False  # one pixel takes one 32-px square out
+    valid[1, :, :, 50:] = False  # one column of four squares is left
+    valid[2] = False
+    mask = sample_mask(edge, policy=policy, cell_size=cell, fine_cell_size=8, valid=valid, generator=seeded())
+    assert counts(mask) == [round(0.6 * squares) * 64 for squares in (15, 4, 0, 16)]
+    tokens = valid[:, 0].unfold(1, 4, 4).unfold(2, 4, 4).flatten(3).all(-1)
+    assert not (mask & ~tokens).any()
+    assert not mask[0, :8, 16:24].any()
+    # all data valid: the same masks as without
+    options = dict(policy=policy, cell_size=cell, fine_cell_size=8)
+    everywhere = torch.ones_like(valid)
+    assert torch.equal(sample_mask(edge, valid=everywhere, generator=seeded(), **options),
+                       sample_mask(edge, generator=seeded(), **options))
+
+
+def test_wrong_valid_is_named():
+    edge = torch.zeros(2, 1, 64, 64)
+    for valid in (torch.ones(2, 64, 64, dtype=torch.bool), torch.ones(2, 1, 64, 64)):
+        with pytest.raises(ValueError, match=r'valid must be bool of shape \(2, 1, 64, 64\)'):
+            sample_mask(edge, valid=valid)

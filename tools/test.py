@@ -38,7 +38,8 @@ def main() -> None:
         check_classes(cfg)
         adapt_to_device(cfg, args.launcher)
         if args.out:
-            cfg.test_evaluator.output_dir = args.out
+            evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
+            evaluators[0].output_dir = args.out
         if args.show_dir:
             cfg.default_hooks.visualization = dict(type='mmseg.SegVisualizationHook', draw=True, interval=1)
             cfg.visualizer.save_dir = args.show_dir

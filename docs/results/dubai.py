@@ -6,53 +6,37 @@ Needs data/dubai (MBRSC Dubai, as published) and data/rsscn7_256 (RSSCN7 at 256 
     python docs/results/dubai.py table    # Markdown tables from the results.json files
 """
 import json
-import os
 import statistics
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from jobs import python, train
+
+CONFIGS = 'configs/dubai_cpu'
 RUNS = Path('work_dirs/dubai')
 STARTS = {'scratch': None, 'GPPT': 'gppt', 'GPPT -> SimMIM DAPT': 'simmim_dapt', 'GPPT -> EGMIM DAPT': 'egmim_dapt'}
 BUDGETS, SEEDS = (2, 5), (0, 1, 2)
 
 
-def python(*arguments: object) -> None:
-    command = [sys.executable, *map(str, arguments)]
-    print('$ ' + ' '.join(command[1:]), flush=True)
-    log = RUNS / ('-'.join(str(a).replace('/', '_') for a in arguments[-3:])[-80:] + '.log')
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open('w') as file:
-        subprocess.run(command, check=True, stdout=file, stderr=subprocess.STDOUT,
-                       env=dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT)), cwd=ROOT)
-
-
-def train(config: str, folder: Path, backbone: str | None = None, *options: str) -> None:
-    if (folder / 'results.json').is_file():
-        return
-    start = ['--resume'] if (folder / 'last_checkpoint').is_file() else ['--backbone', backbone] if backbone else []
-    python('tools/train.py', f'configs/dubai_cpu/{config}.py', *start, *options, '--work-dir', folder)
-
-
 def finetune(job: tuple) -> None:
     name, source, budget, seed = job
-    train('upernet', RUNS / f'upernet_{budget}' / f'{source or name}_seed{seed}', source and str(RUNS / source),
-          '--seed', str(seed), '--cfg-options', f'train_dataloader.sampler.budget={budget}',
+    train(f'{CONFIGS}/upernet.py', RUNS / f'upernet_{budget}' / f'{source or name}_seed{seed}',
+          source and RUNS / source, '--seed', str(seed), '--cfg-options', f'train_dataloader.sampler.budget={budget}',
           f'train_dataloader.sampler.seed={seed}')
 
 
 def run() -> None:
-    train('gppt', RUNS / 'gppt')
+    train(f'{CONFIGS}/gppt.py', RUNS / 'gppt')
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda name: train(name, RUNS / name, str(RUNS / 'gppt')), ('simmim_dapt', 'egmim_dapt')))
+        list(pool.map(lambda name: train(f'{CONFIGS}/{name}.py', RUNS / name, RUNS / 'gppt'),
+                      ('simmim_dapt', 'egmim_dapt')))
         sources = [argument for name, source in STARTS.items()
                    for argument in ('--backbone', f'{name}={RUNS / source}' if source else name)]
         list(pool.map(finetune, [(name, source, b, s) for s in SEEDS for b in BUDGETS
                                  for name, source in STARTS.items()]))
     if not (RUNS / 'probe' / 'probe.json').is_file():
-        python('tools/analyze.py', 'probe', 'configs/dubai_cpu/upernet.py', '--stages', 'each', '--out', RUNS / 'probe',
+        python(RUNS, 'tools/analyze.py', 'probe', f'{CONFIGS}/upernet.py', '--stages', 'each', '--out', RUNS / 'probe',
                *sources)
 
 

@@ -1,4 +1,5 @@
 """Data: imagery, labelled tiles, samplers, label budgets and transforms."""
+from .edge_guided_mask import EdgeGuidedMask
 from .imagery import UnlabeledTiles
 from .label_budget import select_tiles
 from .samplers import LabelBudgetSampler, SampleIndex, StreamSampler
@@ -6,6 +7,6 @@ from .segmentation import SegmentationTiles
 from .transforms import LoadTile, LoadTileMask, RandomQuarterTurn, RandomScaledCrop
 
 __all__ = [
-    'LabelBudgetSampler', 'LoadTile', 'LoadTileMask', 'RandomQuarterTurn', 'RandomScaledCrop', 'SampleIndex',
-    'SegmentationTiles', 'StreamSampler', 'UnlabeledTiles', 'select_tiles'
+    'EdgeGuidedMask', 'LabelBudgetSampler', 'LoadTile', 'LoadTileMask', 'RandomQuarterTurn', 'RandomScaledCrop',
+    'SampleIndex', 'SegmentationTiles', 'StreamSampler', 'UnlabeledTiles', 'select_tiles'
 ]

@@ -39,5 +39,5 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(type='egmim_mm.SegmentationTiles', test_mode=True, pipeline=test_pipeline))
 test_dataloader = val_dataloader
-val_evaluator = dict(type='egmim_mm.SegmentationMetric')
+val_evaluator = [dict(type='egmim_mm.SegmentationMetric'), dict(type='egmim_mm.BoundaryMetric', widths=(3, 5))]
 test_evaluator = val_evaluator

@@ -1,0 +1,3 @@
+_base_ = './base.py'
+
+model = dict(mask_generator=dict(beta=0.0))

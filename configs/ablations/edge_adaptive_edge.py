@@ -1,0 +1,6 @@
+# pixels with edge weights and the structure head's edge target
+_base_ = './base.py'
+
+model = dict(
+    mask_generator=dict(policy='edge_adaptive'),
+    structure_head=dict(hog_bins=0))

@@ -1,0 +1,8 @@
+# pixels alone
+_base_ = './base.py'
+
+model = dict(
+    backbone=dict(out_indices=(3, )),
+    mask_generator=dict(policy='edge_stratified', cell_size=16),
+    head=dict(loss=dict(gamma=0.0)),
+    structure_head=None)

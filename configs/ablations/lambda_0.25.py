@@ -1,0 +1,3 @@
+_base_ = './base.py'
+
+model = dict(structure_weight=0.25)
