@@ -7,53 +7,88 @@ are this project's choice (see docs/egmim.md).
 import math
 
 import torch
-from kornia.filters import gaussian_blur2d, spatial_gradient
 from torch import Tensor
 
-OPERATORS = ('gaussian_sobel', 'sobel')
+from .edge_operators import (
+    OPERATORS,
+    RESPONSES,
+    TINY,
+    image_gradient,
+    image_quantile,
+    luminance,
+    operator_options,
+    supported,
+)
 
-_LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, RGB order
-_TINY = 1e-6  # below this gradient (1/px) an image counts as flat: 8-bit steps are 4e-3
+__all__ = ['OPERATORS', 'edge_prior', 'edge_response', 'hog', 'image_gradient', 'image_quantile', 'luminance',
+           'normalize_strength', 'operator_options', 'supported']
+
+_WHITE = {torch.uint8: 255, torch.uint16: 65535}
 
 
-def luminance(images: Tensor) -> Tensor:
-    """Reduce the bands to one: BT.601 luminance for three bands (RGB), the mean for any other count.
+@torch.no_grad()
+def edge_response(images: Tensor, operator: str = 'gaussian_sobel', valid: Tensor | None = None, **options) -> Tensor:
+    """Edge response before normalisation, in luminance per px (luminance in [0, 1]).
+
+    ==================== ==================================== ==============================================
+    operator             response                             options and defaults
+    ==================== ==================================== ==============================================
+    ``gaussian_sobel``   Sobel magnitude                      ``sigma=2``
+    ``sobel``            Sobel magnitude                      none
+    ``scharr``           Scharr magnitude                     ``sigma=0``
+    ``laplacian``        absolute 5-point Laplacian (1/px^2)  ``sigma=2``
+    ``canny``            Sobel magnitude on Canny's edges     ``sigma=2``, ``low=0.1``, ``high=0.2``: shares
+                                                              of the image's q99 of the Sobel magnitude
+    ``structure_tensor`` sqrt(trace J) x coherence            ``sigma=1``, ``rho=3``: the Gaussian over
+                                                              products of derivatives
+    ==================== ==================================== ==============================================
+
+    ``sigma`` is the Gaussian before the derivative, px; 0 = none. J is the structure tensor (Foerstner & Guelch
+    1987; Bigun & Granlund 1987) with eigenvalues l1 >= l2, trace J = l1 + l2 and coherence (l1 - l2) / (l1 + l2):
+    1 at a straight edge, near 0 in texture and at corners. Canny's edges are thin lines, see
+    :func:`egmim_mm.canny.thin` and :func:`egmim_mm.canny.hysteresis`. Borders: :mod:`egmim_mm.edge_operators`.
 
     Args:
-        images (Tensor): (B, C, H, W) float.
+        images (Tensor): (B, C, H, W) float in [0, 1], uint8 (0..255) or uint16 (0..65535); RGB order when C = 3.
+        operator (str): One of ``OPERATORS``.
+        valid (Tensor, optional): (B, 1, H, W) bool: pixels that hold data; the values of others do not matter.
+        options: Of the operator.
 
     Returns:
-        Tensor: (B, 1, H, W), same range.
+        Tensor: (B, 1, H, W) float32 (float64 for such images), >= 0, no gradient; 0 where :func:`supported` is False.
+
+    Raises:
+        ValueError: Unknown operator or option, a bad value, or ``images`` or ``valid`` of a wrong kind.
     """
-    if images.shape[1] == 3:
-        weights = images.new_tensor(_LUMINANCE).view(1, 3, 1, 1)
-        return (images * weights).sum(1, keepdim=True)
-    return images.mean(1, keepdim=True)
+    return _respond(images, operator, valid, **options)[0]
 
 
-def image_gradient(images: Tensor, sigma: float = 0.0) -> Tensor:
-    """Sobel derivatives of the luminance, optionally after Gaussian smoothing.
-
-    Args:
-        images (Tensor): (B, C, H, W) float.
-        sigma (float): Standard deviation of the Gaussian, px; 0 = no smoothing.
-
-    Returns:
-        Tensor: (B, 2, H, W): d/dx and d/dy per px (the Sobel kernel is divided by 8). Outside its border the
-        image is mirrored for the Gaussian (without repeating the edge pixel) and continued constantly for
-        the Sobel kernel, so the border itself is no edge.
-    """
-    gray = luminance(images)
-    # autocast would convolve in bfloat16, whose 8 bits drown small gradients
-    with torch.autocast(images.device.type, enabled=False):
-        if sigma > 0:
-            # +-3 sigma holds 99.7 % of the Gaussian; reflect padding needs an image larger than the radius
-            radius = min(math.ceil(3 * sigma), min(gray.shape[-2:]) - 1)
-            gray = gaussian_blur2d(gray, (2 * radius + 1, 2 * radius + 1), (sigma, sigma))
-        return spatial_gradient(gray, mode='sobel', order=1, normalized=True)[:, 0]
+def _respond(images: Tensor, operator: str, valid: Tensor | None, **options) -> tuple[Tensor, Tensor | None]:
+    """Response, and the pixels that count (None = all)."""
+    options = operator_options(operator, **options)
+    gray, counted = luminance(_unit_range(images)), None
+    if valid is not None:
+        if valid.dtype != torch.bool or valid.shape != gray.shape:
+            raise ValueError(f'valid must be a bool {tuple(gray.shape)} tensor, got {valid.dtype} {tuple(valid.shape)}')
+        gray, counted = gray.where(valid, 0.0), supported(valid, operator, **options)  # no-data may be NaN
+    with torch.autocast(images.device.type, enabled=False):  # bfloat16 drowns small gradients
+        response = RESPONSES[operator](gray, counted, **options)
+    return response if counted is None else response.where(counted, 0.0), counted
 
 
-def normalize_strength(strength: Tensor, floor: float = 0.0, quantile: float = 0.99) -> Tensor:
+def _unit_range(images: Tensor) -> Tensor:
+    """Images as float32 (or float64) in [0, 1]."""
+    white = _WHITE.get(images.dtype)
+    if images.ndim != 4 or white is None and not images.is_floating_point():
+        raise ValueError('images must be a floating (B, C, H, W) tensor in [0, 1], or one of uint8 or uint16, '
+                         f'got {tuple(images.shape)} {images.dtype}')
+    if white:
+        return images.to(torch.int32).float() / white  # few operations take uint16
+    return images if images.dtype == torch.float64 else images.float()
+
+
+def normalize_strength(strength: Tensor, floor: float = 0.0, quantile: float = 0.99,
+                       valid: Tensor | None = None) -> Tensor:
     """Scale a non-negative response to [0, 1] by a per-image quantile: clip(G / max(q(G), floor), 0, 1).
 
     Args:
@@ -61,44 +96,39 @@ def normalize_strength(strength: Tensor, floor: float = 0.0, quantile: float = 0
         floor (float): Smallest divisor, in units of the response. A positive floor keeps a flat image
             from having its noise amplified to full strength.
         quantile (float): The response with this rank within its image becomes 1.
+        valid (Tensor, optional): (B, 1, H, W) bool. The others get 0 and do not count for the quantile.
 
     Returns:
         Tensor: (B, 1, H, W) in [0, 1]; all zero for a constant image.
     """
-    strength = strength.where(strength >= _TINY, 0.0)  # rounding of the convolutions
-    flat = strength.flatten(1)
-    rank = max(1, math.ceil(quantile * flat.shape[1]))
-    # kthvalue selects without sorting, unlike torch.quantile
-    top = flat.kthvalue(rank, dim=1).values.clamp(min=max(floor, _TINY))
-    return (strength / top.view(-1, 1, 1, 1)).clamp(0, 1)
+    strength = strength.where(strength >= TINY, 0.0)  # rounding of the convolutions
+    top = image_quantile(strength, quantile, valid).clamp(min=max(floor, TINY))
+    scaled = (strength / top).clamp(0, 1)
+    return scaled if valid is None else scaled.where(valid, 0.0)
 
 
 @torch.no_grad()
-def edge_prior(images: Tensor, operator: str = 'gaussian_sobel', floor: float = 0.0, sigma: float = 2.0) -> Tensor:
-    """Edge strength of a batch of images.
-
-    ``gaussian_sobel`` smooths with a Gaussian before the Sobel magnitude; ``sobel`` does not smooth.
+def edge_prior(images: Tensor, operator: str = 'gaussian_sobel', floor: float = 0.0, valid: Tensor | None = None,
+               **options) -> Tensor:
+    """Edge strength of a batch of images: :func:`edge_response` after :func:`normalize_strength`.
 
     Args:
-        images (Tensor): (B, C, H, W) float in [0, 1], before mean/std normalisation; RGB order when C = 3.
+        images (Tensor): (B, C, H, W) float in [0, 1], uint8 or uint16, before mean/std normalisation; RGB order
+            when C = 3.
         operator (str): One of ``OPERATORS``.
-        floor (float): Smallest gradient (1/px) that may count as full strength, see
-            :func:`normalize_strength`.
-        sigma (float): Standard deviation of the smoothing, px (``gaussian_sobel``).
+        floor (float): Smallest response that may count as full strength.
+        valid (Tensor, optional): (B, 1, H, W) bool: pixels that hold data. The others, and those whose filters
+            reach one of them, get 0 and do not count for the quantile.
+        options: Of the operator, see :func:`edge_response`.
 
     Returns:
         Tensor: (B, 1, H, W) in [0, 1], no gradient.
 
     Raises:
-        ValueError: Unknown operator, or ``images`` is not a floating (B, C, H, W) tensor.
+        ValueError: As :func:`edge_response`.
     """
-    if images.ndim != 4 or not images.is_floating_point():
-        raise ValueError(f'images must be a floating (B, C, H, W) tensor in [0, 1], '
-                         f'got {tuple(images.shape)} {images.dtype}')
-    if operator not in OPERATORS:
-        raise ValueError(f'unknown edge operator {operator!r}; choose one of {", ".join(OPERATORS)}')
-    gradient = image_gradient(images, sigma=sigma if operator == 'gaussian_sobel' else 0.0)
-    return normalize_strength(gradient.square().sum(1, keepdim=True).sqrt(), floor)
+    response, counted = _respond(images, operator, valid, **options)
+    return normalize_strength(response, floor, valid=counted)
 
 
 @torch.no_grad()

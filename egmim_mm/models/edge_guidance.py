@@ -1,39 +1,48 @@
 """Registered, configured forms of :func:`egmim_mm.edges.edge_prior` and :func:`egmim_mm.masking.sample_mask`."""
+from inspect import signature
+
 import torch
 from torch import Tensor, nn
 
-from egmim_mm.edges import OPERATORS, edge_prior
+from egmim_mm.edges import edge_prior, operator_options
 from egmim_mm.masking import POLICIES, sample_mask
 from egmim_mm.registry import MODELS
 
 
 @MODELS.register_module()
 class EdgePrior(nn.Module):
-    """Edge strength of a batch, computed on its device.
+    """Edge strength of a batch, computed on its device, in full precision also under autocast.
 
     Args:
         operator (str): One of ``egmim_mm.edges.OPERATORS``.
-        floor (float): Smallest luminance gradient (1/px, luminance in [0, 1]) that may count as full strength.
+        floor (float): Smallest response (luminance per px, luminance in [0, 1]) that may count as full strength.
             The default is half an 8-bit step: only images without any structure fall below it.
-        options: Passed to :func:`egmim_mm.edges.edge_prior`, for example ``sigma``.
+            ``tools/analyze.py edge-floor`` measures one for a folder.
+        options: Of the operator; formulas: :func:`egmim_mm.edges.edge_response`. sigma and rho are standard
+            deviations of Gaussians in px.
+
+            - ``gaussian_sobel``: ``sigma=2``
+            - ``sobel``: none
+            - ``scharr``: ``sigma=0``
+            - ``laplacian``: ``sigma=2``
+            - ``canny``: ``sigma=2``, thresholds ``low=0.1``, ``high=0.2`` as shares of the q99 of the image
+            - ``structure_tensor``: ``sigma=1`` before the derivatives, ``rho=3`` over their products
 
     Raises:
-        ValueError: Unknown operator.
+        ValueError: Unknown operator, an option it does not have, or a value out of range.
     """
 
     def __init__(self, operator: str = 'gaussian_sobel', floor: float = 0.5 / 255, **options) -> None:
         super().__init__()
-        if operator not in OPERATORS:
-            raise ValueError(f'unknown edge operator {operator!r}; choose one of {", ".join(OPERATORS)}')
+        if not 0 <= floor < float('inf'):
+            raise ValueError(f'floor = {floor!r} of the edge prior must be 0 or more')
         self.operator = operator
         self.floor = floor
-        self.options = options
+        self.options = operator_options(operator, **options)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) float in [0, 1] -> (B, 1, H, W) in [0, 1]."""
-        # autocast would quantise small gradients
-        with torch.autocast(images.device.type, enabled=False):
-            return edge_prior(images.float(), self.operator, self.floor, **self.options)
+    def forward(self, images: Tensor, valid: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) float in [0, 1], uint8 or uint16 [and (B, 1, H, W) bool] -> (B, 1, H, W) in [0, 1]."""
+        return edge_prior(images, self.operator, self.floor, valid, **self.options)
 
 
 @MODELS.register_module()
@@ -43,35 +52,29 @@ class EdgeGuidedMaskGenerator(nn.Module):
     Args:
         policy (str): One of ``egmim_mm.masking.POLICIES``.
         ratio (float): Share of hidden tokens; 0.6 as in SimMIM.
-        cell_size, fine_cell_size (int): px, see :func:`egmim_mm.masking.sample_mask`.
-        options: Further arguments of :func:`egmim_mm.masking.sample_mask`, for example ``beta``.
+        options: Further arguments of :func:`egmim_mm.masking.sample_mask`: ``token_size``, ``cell_size``,
+            ``fine_cell_size`` (px), ``beta``, ``top_share``, ``max_rate``.
 
     Raises:
         ValueError: Unknown policy.
+        TypeError: Unknown option.
     """
 
-    def __init__(self,
-                 policy: str = 'edge_adaptive',
-                 ratio: float = 0.6,
-                 token_size: int = 4,
-                 cell_size: int = 32,
-                 fine_cell_size: int = 16,
-                 **options) -> None:
+    def __init__(self, policy: str = 'edge_adaptive', ratio: float = 0.6, **options) -> None:
         super().__init__()
         if policy not in POLICIES:
             raise ValueError(f'unknown mask policy {policy!r}; choose one of {", ".join(POLICIES)}')
-        self.options = dict(
-            policy=policy,
-            ratio=ratio,
-            token_size=token_size,
-            cell_size=cell_size,
-            fine_cell_size=fine_cell_size,
-            **options)
+        drawn = ('progress', 'generator', 'shard', 'valid')  # of each call
+        unknown = set(options) - set(signature(sample_mask).parameters) | set(options) & {'edge', *drawn}
+        if unknown:
+            raise TypeError(f'EdgeGuidedMaskGenerator has no option {", ".join(sorted(unknown))}')
+        self.options = dict(policy=policy, ratio=ratio, **options)
 
     def forward(self,
                 edge: Tensor,
                 progress: float,
                 generator: torch.Generator | None = None,
-                shard: tuple[int, int] = (0, 1)) -> Tensor:
-        """(B, 1, H, W) edge strength -> (B, H / token_size, W / token_size) bool, True = hidden."""
-        return sample_mask(edge, progress=progress, generator=generator, shard=shard, **self.options)
+                shard: tuple[int, int] = (0, 1),
+                valid: Tensor | None = None) -> Tensor:
+        """(B, 1, H, W) edge strength [and bool valid] -> (B, H / token_size, W / token_size) bool, True = hidden."""
+        return sample_mask(edge, progress=progress, generator=generator, shard=shard, valid=valid, **self.options)

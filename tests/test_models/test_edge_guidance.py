@@ -15,6 +15,21 @@ def test_prior_is_the_function_with_its_options():
     assert not torch.allclose(prior(IMAGES), edge_prior(IMAGES, floor=0.01, sigma=2.0), atol=0.1)
 
 
+def test_prior_leaves_pixels_without_data_out():
+    prior = MODELS.build(dict(type='egmim_mm.EdgePrior', operator='structure_tensor', rho=2.0))
+    valid = torch.ones(2, 1, 64, 64, dtype=torch.bool)
+    valid[0, 0, :20] = valid[1] = False
+    expected = edge_prior(IMAGES, 'structure_tensor', 0.5 / 255, valid, rho=2.0)
+    assert torch.equal(prior(IMAGES, valid), expected)
+    assert expected[0].max() == 1 and expected[0, 0, :20].max() == 0 and expected[1].max() == 0
+
+
+def test_prior_takes_integer_images():
+    prior = MODELS.build(dict(type='egmim_mm.EdgePrior'))
+    eight_bit = (IMAGES * 255).to(torch.uint8)
+    assert torch.equal(prior(eight_bit), prior(eight_bit.float() / 255))
+
+
 def test_default_floor_is_half_an_eight_bit_step():
     prior = MODELS.build(dict(type='egmim_mm.EdgePrior', operator='sobel'))
     step = torch.full((1, 3, 64, 64), 0.5)
@@ -38,6 +53,9 @@ def test_generator_is_the_function_with_its_options():
 
 @pytest.mark.parametrize('cfg, message', [
     (dict(type='egmim_mm.EdgePrior', operator='prewitt'), "unknown edge operator 'prewitt'"),
+    (dict(type='egmim_mm.EdgePrior', operator='sobel', sigma=2.0), "'sobel' has no option 'sigma'"),
+    (dict(type='egmim_mm.EdgePrior', sigma=-1.0), 'sigma = -1.0 must be a number, 0 or more'),
+    (dict(type='egmim_mm.EdgePrior', floor=-0.1), 'floor = -0.1'),
     (dict(type='egmim_mm.EdgeGuidedMaskGenerator', policy='edges'), "unknown mask policy 'edges'"),
 ])
 def test_unknown_choices_are_refused_when_the_model_is_built(cfg, message):
