@@ -11,8 +11,9 @@ from .errors import CheckpointError
 from .reading import read_checkpoint, resolve_source
 
 # recomputed by the model, and of a size that depends on the window
-_BUFFERS = re.compile(r'(relative_position_index|attn_mask)$')
+_BUFFERS = re.compile(r'(relative_position_index|relative_coords_table|attn_mask)$')
 _TABLE = 'relative_position_bias_table'
+_POSITIONS = (_TABLE, 'cpb_mlp.0.weight')  # of Swin, of Swin V2
 
 
 @dataclass
@@ -66,7 +67,7 @@ def convert_state_dict(state_dict: dict[str, Tensor]) -> tuple[dict[str, Tensor]
     if any(k.startswith('backbone.') for k in weights):
         weights = {k.removeprefix('backbone.'): v for k, v in weights.items() if k.startswith('backbone.')}
         name = 'OpenMMLab model with a backbone'
-    if not any(k.endswith(_TABLE) for k in weights) or 'patch_embed.projection.weight' not in weights:
+    if not any(k.endswith(_POSITIONS) for k in weights) or 'patch_embed.projection.weight' not in weights:
         raise CheckpointError('no Swin backbone of a known layout in it; its first keys are '
                               + ', '.join(list(weights)[:4]))
     return {k: v for k, v in weights.items() if not _BUFFERS.search(k)}, name

@@ -69,7 +69,8 @@ def start_or_resume(cfg: Config, resume: None | str | bool = None, backbone: str
         backbone (str, optional): Checkpoint or work dir of another run.
 
     Raises:
-        LaunchError: Both at once, or the work dir holds a run that would be overwritten.
+        LaunchError: Both at once, the work dir holds a run that would be overwritten, or the model has an anchor
+            and no weights to start from.
         CheckpointError: ``backbone`` cannot be read.
     """
     if resume and backbone:
@@ -90,6 +91,16 @@ def start_or_resume(cfg: Config, resume: None | str | bool = None, backbone: str
     if backbone:
         cfg.backbone_source = describe_source(backbone)
         cfg.model.backbone.init_cfg = dict(type='egmim_mm.BridgedCheckpoint', source=cfg.backbone_source.path)
+    if cfg.model.get('anchor') is not None:
+        _check_anchor(cfg.model.backbone)
+
+
+def _check_anchor(backbone: dict) -> None:
+    starts = backbone.get('init_cfg') or []
+    starts = [starts] if isinstance(starts, dict) else starts
+    if not any(start.get('source') or start.get('checkpoint') for start in starts):
+        raise LaunchError('model.anchor holds the backbone near the weights it starts from, and these would be random: '
+                          'give --backbone (or model.backbone.init_cfg with a checkpoint), or set model.anchor=None')
 
 
 def adapt_to_device(cfg: Config, launcher: str = 'none', amp: bool = False) -> None:

@@ -1,10 +1,12 @@
-from .backbones import MaskedSwinTransformer
+from .backbones import MaskedSwinTransformer, MaskedSwinTransformerV2
+from .data_preprocessor import BandDataPreprocessor
 from .edge_guidance import EdgeGuidedMaskGenerator, EdgePrior
 from .heads import EdgeStructureHead, EdgeWeightedReconstructionHead
-from .losses import CellMSELoss, EdgeWeightedL1Loss
+from .losses import CellMSELoss, CosineAnchorLoss, EdgeWeightedL1Loss, GradientL1Loss
 from .selfsup import EGMIM
 
 __all__ = [
-    'EGMIM', 'CellMSELoss', 'EdgeGuidedMaskGenerator', 'EdgePrior', 'EdgeStructureHead',
-    'EdgeWeightedL1Loss', 'EdgeWeightedReconstructionHead', 'MaskedSwinTransformer'
+    'EGMIM', 'BandDataPreprocessor', 'CellMSELoss', 'CosineAnchorLoss', 'EdgeGuidedMaskGenerator', 'EdgePrior',
+    'EdgeStructureHead', 'EdgeWeightedL1Loss', 'EdgeWeightedReconstructionHead', 'GradientL1Loss',
+    'MaskedSwinTransformer', 'MaskedSwinTransformerV2'
 ]

@@ -108,6 +108,21 @@ def test_contradictions_and_overwriting_are_refused(config, tmp_path, started):
         start(config, tmp_path / 'new', backbone=str(tmp_path / 'gone'))
 
 
+def test_anchor_needs_weights_to_hold_on_to(config, tmp_path, started):
+    def anchored(work_dir, init_cfg=None, **options):
+        cfg = load_config(config, str(work_dir), {'model.anchor.weight': 1.0})
+        cfg.model.backbone.init_cfg = init_cfg
+        start_or_resume(cfg, **options)
+
+    for nothing in (None, dict(type='TruncNormal', layer='Linear'), [dict(type='Constant', layer='LayerNorm', val=1)]):
+        with pytest.raises(LaunchError, match='model.anchor .* would be random: give --backbone .* or set'):
+            anchored(tmp_path / 'new', nothing)
+    anchored(tmp_path / 'new', backbone=str(started))
+    anchored(tmp_path / 'new', dict(type='Pretrained', checkpoint='gppt.pth'))
+    anchored(tmp_path / 'new', [dict(type='egmim_mm.BridgedCheckpoint', source='gppt.pth')])
+    anchored(started, resume=True)  # the teacher is in the checkpoint
+
+
 def device_config(**optim_wrapper):
     norm = dict(type='SyncBN', requires_grad=True)
     return Config(dict(

@@ -14,15 +14,18 @@ ARCH = dict(embed_dims=8, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8])
 
 @pytest.fixture
 def build():
-    """Function: build ``configs/_base_/models/<name>.py`` at toy size."""
+    """Function: build ``configs/_base_/models/<name>.py`` at toy size; keywords override its parts or settings."""
 
-    def make(name='egmim_swin-base', seed=0):
+    def make(name='egmim_swin-base', seed=0, **options):
         init_default_scope('mmpretrain')
-        cfg = Config.fromfile(CONFIGS / f'{name}.py').model
+        whole = Config.fromfile(CONFIGS / f'{name}.py')
+        cfg = whole.model
         cfg.backbone.update(arch=ARCH, img_size=64, window_size=4)
         cfg.head.in_channels = 64
         if cfg.structure_head:
             cfg.structure_head.update(in_channels=(8, 16), channels=8)
+        whole.merge_from_dict(dict(model=options))
+        cfg = whole.model
         torch.manual_seed(seed)
         model = MODELS.build(cfg)
         model.init_weights()

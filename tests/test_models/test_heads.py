@@ -18,15 +18,14 @@ def test_pixels_are_shuffled_into_place():
     assert torch.equal(output[1, :, 16:32, 16:32], cell)
 
 
-def test_pixel_loss_reads_hidden_tokens_only():
+def test_pixel_loss_is_that_of_the_config():
     torch.manual_seed(0)
-    head = EdgeWeightedReconstructionHead(8)
-    features, target, edge = torch.randn(2, 8, 2, 2), torch.randn(2, 3, 64, 64), torch.rand(2, 1, 64, 64)
-    mask = torch.rand(2, 16, 16) < 0.6
-    pixels = mask.repeat_interleave(4, 1).repeat_interleave(4, 2)[:, None]
-    weight = pixels * (1 + edge)
-    per_sample = ((head(features) - target).abs() * weight).sum((1, 2, 3)) / (3 * weight.sum((1, 2, 3)))
-    assert head.loss(features, target, mask, edge).item() == pytest.approx(per_sample.mean().item(), rel=1e-5)
+    head = EdgeWeightedReconstructionHead(8, loss=dict(type='egmim_mm.EdgeWeightedL1Loss', gamma=3.0))
+    prediction, target, edge = torch.randn(2, 3, 64, 64), torch.randn(2, 3, 64, 64), torch.rand(2, 1, 64, 64)
+    hidden = (torch.rand(2, 1, 64, 64) < 0.6).float()
+    weight = hidden * (1 + 3 * edge)
+    per_sample = ((prediction - target).abs() * weight).sum((1, 2, 3)) / (3 * weight.sum((1, 2, 3)))
+    assert head.loss(prediction, target, hidden, edge).item() == pytest.approx(per_sample.mean().item(), rel=1e-5)
 
 
 @pytest.fixture

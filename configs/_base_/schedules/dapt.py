@@ -11,7 +11,12 @@ optim_wrapper = dict(
         bias_decay_mult=0.0,
         custom_keys={
             'relative_position_bias_table': dict(decay_mult=0.0),
-            'mask_token': dict(decay_mult=0.0)
+            'mask_token': dict(decay_mult=0.0),
+            # Swin V2
+            'cpb_mlp': dict(decay_mult=0.0),
+            'logit_scale': dict(decay_mult=0.0),
+            'q_bias': dict(decay_mult=0.0),
+            'v_bias': dict(decay_mult=0.0)
         }))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0.0, end=0.1),

@@ -9,7 +9,14 @@ optim_wrapper = dict(
     paramwise_cfg=dict(
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,
-        custom_keys={'relative_position_bias_table': dict(decay_mult=0.0)}))
+        custom_keys={
+            'relative_position_bias_table': dict(decay_mult=0.0),
+            # Swin V2
+            'cpb_mlp': dict(decay_mult=0.0),
+            'logit_scale': dict(decay_mult=0.0),
+            'q_bias': dict(decay_mult=0.0),
+            'v_bias': dict(decay_mult=0.0)
+        }))
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, by_epoch=False, begin=0.0, end=0.05),
     dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=0.05, end=1.0)

@@ -1,6 +1,5 @@
 from mmengine.model import BaseModule
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from egmim_mm.registry import MODELS
 
@@ -23,6 +22,7 @@ class EdgeWeightedReconstructionHead(BaseModule):
                  loss: dict = dict(type='egmim_mm.EdgeWeightedL1Loss'),
                  init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
+        self.in_channels, self.out_channels = in_channels, out_channels
         self.decoder = nn.Sequential(
             nn.Conv2d(in_channels, encoder_stride**2 * out_channels, kernel_size=1), nn.PixelShuffle(encoder_stride))
         self.loss_module = MODELS.build(loss)
@@ -31,7 +31,6 @@ class EdgeWeightedReconstructionHead(BaseModule):
         """(B, in_channels, H / stride, W / stride) -> (B, out_channels, H, W) normalised pixels."""
         return self.decoder(features)
 
-    def loss(self, features: Tensor, target: Tensor, mask: Tensor, edge: Tensor) -> Tensor:
-        """Args: features as in forward; target (B, C, H, W); mask (B, h, w) bool tokens; edge (B, 1, H, W)."""
-        pixels = F.interpolate(mask[:, None].float(), size=target.shape[-2:], mode='nearest')
-        return self.loss_module(self(features), target, pixels, edge)
+    def loss(self, prediction: Tensor, target: Tensor, hidden: Tensor, edge: Tensor) -> Tensor:
+        """Args: prediction as from forward, target (B, C, H, W); hidden (B, 1, H, W), 1 = hidden; edge (B, 1, H, W)."""
+        return self.loss_module(prediction, target, hidden, edge)

@@ -34,6 +34,7 @@ class EdgeStructureHead(BaseModule):
                  hog_loss: dict = dict(type='egmim_mm.CellMSELoss'),
                  init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
+        self.in_channels = tuple(in_channels)
         self.hog_bins = hog_bins
         self.project = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in in_channels)
         self.predict = nn.Sequential(nn.GELU(), nn.Conv2d(channels, 1 + hog_bins, 3, padding=1))

@@ -1,0 +1,99 @@
+from collections.abc import Sequence
+
+import torch
+from mmengine.model.weight_init import initialize, trunc_normal_
+from torch import Tensor, nn
+
+
+class MaskedStages:
+    """What the masked Swin backbones share: hidden tokens, stages read before patch merging, initial values.
+
+    Comes before a Swin of MMPretrain in the bases of a class, which adds :meth:`run_stage` and ``num_features``.
+
+    Args:
+        out_indices (Sequence[int]): Stages to return; each has a LayerNorm ``norm{i}``.
+        use_mask_token (bool): Whether there is a mask token.
+        kwargs: Of the Swin.
+
+    Raises:
+        ValueError: ``out_indices`` that do not exist, or absolute position embeddings.
+    """
+
+    def __init__(self, *, out_indices: Sequence[int], use_mask_token: bool, **kwargs) -> None:
+        out_indices = tuple(sorted(out_indices))  # the order in which they are returned
+        if not out_indices or not set(out_indices) <= {0, 1, 2, 3}:
+            raise ValueError(f'out_indices must name stages out of 0, 1, 2, 3, got {out_indices}')
+        super().__init__(out_indices=out_indices, **kwargs)
+        if self.use_abs_pos_embed:
+            raise ValueError('absolute position embeddings are not supported: Swin has relative ones')
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, self.embed_dims)) if use_mask_token else None
+
+    def init_weights(self) -> None:
+        """Truncated normal (0.02) as SimMIM and timm do, then the checkpoint of ``init_cfg`` if there is one."""
+        # MMEngine would run the children's defaults after most init_cfg types; here a checkpoint comes last
+        init_cfg, self.init_cfg = self.init_cfg, None
+        super().init_weights()
+        self.init_layers()
+        self.init_cfg = init_cfg
+        if init_cfg:
+            initialize(self, init_cfg)
+        self.init_mask_token()
+
+    def init_layers(self) -> None:
+        """Initial values of a new backbone."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    @torch.no_grad()
+    def init_mask_token(self) -> None:
+        """Give a mask token that is still zero (supervised checkpoints have none) its initial values."""
+        if self.mask_token is not None and not self.mask_token.any():
+            trunc_normal_(self.mask_token, std=0.02)
+
+    def run_stage(self, index: int, x: Tensor, hw_shape: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
+        """Output (B, L, C) of stage ``index - 1``, or the tokens -> output of stage ``index`` and its (h, w)."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Feature maps of the stages ``out_indices``.
+
+        Args:
+            x (Tensor): (B, C, H, W) normalised images.
+            mask (Tensor, optional): (B, H / 4, W / 4) bool, True = hidden.
+
+        Returns:
+            tuple[Tensor]: Per stage i: (B, C_i, H / 2^(i+2), W / 2^(i+2)).
+
+        Raises:
+            ValueError: The mask has another number of tokens, or there is no mask token.
+        """
+        x, hw_shape = self.patch_embed(x)  # (B, L, C)
+        if mask is not None:
+            if self.mask_token is None:
+                raise ValueError('this backbone was built with use_mask_token=False and cannot hide tokens')
+            if tuple(mask.shape[1:]) != tuple(hw_shape):
+                raise ValueError(f'mask is {tuple(mask.shape[1:])} tokens, the image has {tuple(hw_shape)}')
+            hidden = mask.flatten(1).unsqueeze(-1)  # (B, L, 1)
+            x = torch.where(hidden, self.mask_token.to(x.dtype), x)
+        x = self.drop_after_pos(x)
+
+        outs = []
+        for i in range(len(self.stages)):
+            x, hw_shape = self.run_stage(i, x, hw_shape)
+            if i in self.out_indices:
+                out = getattr(self, f'norm{i}')(x).view(-1, *hw_shape, self.num_features[i])
+                outs.append(out.permute(0, 3, 1, 2).contiguous())
+        return tuple(outs)
+
+    def keep_stages(self, last: int) -> None:
+        """Drop what stage ``last`` does not need: deeper stages, other norms, mask token; return it alone."""
+        for i in self.out_indices:
+            if i != last:
+                delattr(self, f'norm{i}')
+        del self.stages[last + 1:]
+        self.out_indices = (last, )
+        self.mask_token = None
+        self.frozen_stages = -1

@@ -1,0 +1,37 @@
+from collections.abc import Sequence
+
+import torch
+from mmpretrain.models import SelfSupDataPreprocessor
+
+from egmim_mm.registry import MODELS
+
+
+@MODELS.register_module()
+class BandDataPreprocessor(SelfSupDataPreprocessor):
+    """MMPretrain's SelfSupDataPreprocessor for any number of bands (its own takes one or three).
+
+    Args:
+        mean, std (Sequence[float]): Per band, in the order the model sees, raw pixel units; one value serves all
+            bands. By default pixels are divided by 255.
+        bgr_to_rgb (bool): Reverse the bands of three-band images. The loader reads BGR.
+        non_blocking (bool): Copy to the device without waiting.
+
+    Raises:
+        ValueError: mean and std differ in length, or ``bgr_to_rgb`` with a number of bands other than three.
+    """
+
+    def __init__(self,
+                 mean: Sequence[float] = (0.0, ),
+                 std: Sequence[float] = (255.0, ),
+                 bgr_to_rgb: bool = False,
+                 non_blocking: bool = False) -> None:
+        super().__init__(bgr_to_rgb=bgr_to_rgb, non_blocking=non_blocking)
+        if len(mean) != len(std) or min(std) <= 0:
+            raise ValueError(f'data_preprocessor: mean and std need one value per band each, and std above 0; got '
+                             f'mean={list(mean)}, std={list(std)}')
+        if bgr_to_rgb and len(mean) not in (1, 3):
+            raise ValueError(f'data_preprocessor: bgr_to_rgb=True is for three bands, mean has {len(mean)} values; '
+                             'set bgr_to_rgb=False')
+        self._enable_normalize = True
+        self.register_buffer('mean', torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1), persistent=False)
+        self.register_buffer('std', torch.tensor(std, dtype=torch.float32).view(-1, 1, 1), persistent=False)
