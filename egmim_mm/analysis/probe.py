@@ -231,7 +231,8 @@ def _test(backbone: nn.Module, batches: Iterator[tuple[Tensor, Tensor]], names: 
                 logits = logits + F.interpolate(score, maps[0].shape[2:], mode='bilinear',
                                                 align_corners=False)
             logits = F.interpolate(logits, targets.shape[1:], mode='bilinear', align_corners=False)
-            counts[name] += confusion_matrix(logits.argmax(1).cpu(), targets, num_classes, IGNORE)
+            # max() finds the same index as argmax(), several times faster on CPU
+            counts[name] += confusion_matrix(logits.max(1).indices.cpu(), targets, num_classes, IGNORE)
     if not any(int(count.sum()) for count in counts.values()):
         raise ValueError('the test tiles have no labelled pixel')
     return counts
