@@ -1,0 +1,74 @@
+"""The benchmark as a command, at toy size. Whether it is fast is no test."""
+import json
+import math
+
+import pytest
+
+
+@pytest.fixture(scope='module')
+def report(tiny, call, tmp_path_factory):
+    """(what was written, folder) of one run with a profile."""
+    folder = tmp_path_factory.mktemp('benchmark')
+    call('benchmark', 'pretrain', tiny.egmim, '--batch', 2, '--steps', 3, '--profile', '--amp', '--device', 'cpu',
+         '--out', folder)
+    return json.loads((folder / 'pretrain.json').read_text())
+
+
+def test_rows_are_finite_and_say_what_was_run(report):
+    assert (report['batch'], report['size'], report['rounds'], report['precision']) == (2, 64, 3, 'float32')
+    assert list(report['rows']) == ['EGMIM', 'EGMIM without guidance', 'MMPretrain SimMIM']
+    for name, row in report['rows'].items():
+        ratio = row['ratio']
+        assert len(row['seconds_each']) == 3 and min(row['seconds_each']) > 0
+        assert sorted(row['seconds_each'])[1] == row['seconds']
+        assert row['images_per_s'] == pytest.approx(2 / row['seconds'])
+        assert all(math.isfinite(v) and v > 0 for v in ratio.values()), name
+        assert ratio['low'] <= ratio['median'] <= ratio['high']
+        assert row['peak_memory_bytes'] is None
+    stock = report['rows'][report['baseline']]
+    assert set(stock['ratio'].values()) == {1.0}
+    pairs = zip(report['rows']['EGMIM']['seconds_each'], stock['seconds_each'])
+    assert report['rows']['EGMIM']['ratio']['median'] == pytest.approx(sorted(a / b for a, b in pairs)[1])
+
+
+def test_parts_of_each_step_are_there(report):
+    assert list(report['profile']) == list(report['rows'])
+    for parts in report['profile'].values():
+        assert {'backbone, forward', 'backward', 'other'} < set(parts) and min(parts.values()) > 0
+    assert {'edge prior', 'mask', 'HOG target'} < set(report['profile']['EGMIM'])
+
+
+def test_report_has_its_provenance(report, tiny):
+    assert report['config'] == str(tiny.egmim) and report['versions']['torch']
+    assert report['device']['type'] == 'cpu' and report['device']['threads'] >= 1
+    assert 'commit' in (report['git'] or dict(commit=None))
+
+
+def test_table_and_default_place(tiny, call, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    call('benchmark', 'pretrain', tiny.egmim, '--batch', 1, '--steps', 2, '--device', 'cpu', '--cfg-options',
+         'model.mask_generator.policy=random')
+    printed = capsys.readouterr().out
+    assert 'batch 1, 64 px, float32, cpu' in printed and 'x SimMIM' in printed and 'MMPretrain SimMIM' in printed
+    assert 'Parts of a step' not in printed and 'work_dirs/benchmark/egmim/pretrain.json' in printed
+    assert 'profile' not in json.loads((tmp_path / 'work_dirs/benchmark/egmim/pretrain.json').read_text())
+
+
+def test_batch_is_that_of_the_config(tiny, call, tmp_path):
+    call('benchmark', 'pretrain', tiny.simmim, '--steps', 2, '--device', 'cpu', '--out', tmp_path)
+    report = json.loads((tmp_path / 'pretrain.json').read_text())
+    assert report['batch'] == 4
+    counts = {row['parameters'] for row in report['rows'].values()}
+    assert len(counts) == 1  # a SimMIM config is already without guidance
+
+
+@pytest.mark.parametrize('config, arguments, message', [
+    ('upernet', [], "model.type is 'EncoderDecoder', not egmim_mm.EGMIM"),
+    ('egmim', ['--steps', 1], '--steps 1'),
+    ('egmim', ['--size', 70], 'must be divisible by'),
+])
+def test_wrong_commands_end_in_one_line(tiny, call, tmp_path, config, arguments, message):
+    with pytest.raises(SystemExit) as caught:
+        call('benchmark', 'pretrain', getattr(tiny, config), '--out', tmp_path, *arguments)
+    assert str(caught.value).startswith('Error: ') and message in str(caught.value)
+    assert '\n' not in str(caught.value) and not list(tmp_path.iterdir())

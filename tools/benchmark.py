@@ -1,0 +1,59 @@
+#!/usr/bin/env python
+"""Speed on this machine. Each measurement is one subcommand:
+
+    python tools/benchmark.py pretrain configs/_base_/models/egmim_swin-tiny.py --batch 64 --amp
+"""
+import argparse
+
+from egmim_mm.environment import quiet_imports
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    from mmengine.config import DictAction
+    parser = argparse.ArgumentParser(description='Speed on this machine.')
+    commands = parser.add_subparsers(dest='command', required=True)
+    command = commands.add_parser(
+        'pretrain', help='training step of EGMIM against stock SimMIM with the same backbone',
+        description="Time EGMIM's training step against that of MMPretrain's SimMIM with the same backbone, batch, "
+        'precision and optimiser, in turn, and print the ratio.')
+    command.add_argument('config', help='pretraining config with an EGMIM model')
+    command.add_argument('--batch', type=int, help="images of a step (default: the config's batch size, or 16)")
+    command.add_argument('--size', type=int, help="side of the images in pixels (default: the backbone's img_size)")
+    command.add_argument('--steps', type=int, default=20, help='timed steps of each (default: %(default)s)')
+    command.add_argument('--amp', action='store_true', help='bfloat16 mixed precision (ignored without a GPU)')
+    command.add_argument('--profile', action='store_true', help='also time the parts of a step')
+    command.add_argument('--device', help='cpu, cuda, cuda:1 (default: a GPU if there is one)')
+    command.add_argument('--out', help='folder of pretrain.json (default: work_dirs/benchmark/<config name>)')
+    command.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE',
+                         help='override values of the config')
+    return parser.parse_args(argv)
+
+
+def run_pretrain(args: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from mmengine.config import Config
+
+    from egmim_mm.analysis.step_report import compare_steps, print_comparison
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options)
+    out_dir = args.out or f'work_dirs/benchmark/{Path(args.config).stem}'
+    print_comparison(compare_steps(cfg, out_dir, args.batch, args.size, args.steps, args.amp, args.device,
+                                   args.profile))
+    print(f'wrote {out_dir}/pretrain.json')
+
+
+def main(argv=None) -> None:
+    quiet_imports()
+    args = parse_args(argv)
+    from mmengine.logging import MMLogger
+
+    from egmim_mm.engine.launch import user_errors
+    # one line per parameter from init_weights would bury the table; warnings still show
+    MMLogger.get_instance('benchmark', logger_name='mmengine', log_level='WARNING')
+    with user_errors():
+        {'pretrain': run_pretrain}[args.command](args)
+
+
+if __name__ == '__main__':
+    main()
