@@ -1,21 +1,25 @@
-"""MaskedSwinTransformer: mmsegmentation's Swin with hidden tokens."""
+"""MaskedSwinTransformer: mmsegmentation's Swin with hidden tokens. What V2 shares with it is tested for both."""
 import pytest
 import torch
+from mmengine.registry import init_default_scope
 from mmseg.models.backbones import SwinTransformer as SegmentationSwin
 
-from egmim_mm.models import MaskedSwinTransformer
+from egmim_mm.models import EGMIM, MaskedSwinTransformer, MaskedSwinTransformerV2
 
 ARCH = dict(embed_dims=8, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8])
 
 
-def swin(seed=0, **options):
+def swin(seed=0, kind=MaskedSwinTransformer, **options):
     """Every parameter random, so that no zero bias or unit norm hides a difference."""
     torch.manual_seed(seed)
-    backbone = MaskedSwinTransformer(**{**dict(arch=ARCH, img_size=64, window_size=4), **options})
+    backbone = kind(**{**dict(arch=ARCH, img_size=64, window_size=4), **options})
     for name, parameter in backbone.named_parameters():
         torch.nn.init.normal_(parameter, 1.0 if 'norm' in name and name.endswith('weight') else 0.0, 0.2)
     backbone.eval()  # returns None in this stack
     return backbone
+
+
+both = pytest.mark.parametrize('kind', [MaskedSwinTransformer, MaskedSwinTransformerV2])
 
 
 def maximum(difference):
@@ -43,9 +47,10 @@ def test_equals_mmsegmentation(height, width, window):
             assert maximum(a - b) < 1e-5
 
 
+@both
 @pytest.mark.parametrize('hidden', [False, True])
-def test_only_visible_pixels_matter(hidden):
-    backbone = swin()
+def test_only_visible_pixels_matter(kind, hidden):
+    backbone = swin(kind=kind)
     torch.manual_seed(1)
     images, mask = torch.randn(2, 3, 64, 64), torch.rand(2, 16, 16) < 0.5
     pixels = (mask if hidden else ~mask).repeat_interleave(4, 1).repeat_interleave(4, 2)[:, None]
@@ -55,8 +60,9 @@ def test_only_visible_pixels_matter(hidden):
     assert all(d == 0 for d in differences) if hidden else all(d > 0.1 for d in differences)
 
 
-def test_one_visible_token_reaches_its_own_place():
-    backbone = swin(out_indices=(0, ))
+@both
+def test_one_visible_token_reaches_its_own_place(kind):
+    backbone = swin(kind=kind, out_indices=(0, ))
     images, mask = torch.randn(1, 3, 64, 64), torch.ones(1, 16, 16, dtype=torch.bool)
     mask[0, 5, 6] = False
     changed = images.clone()
@@ -66,24 +72,27 @@ def test_one_visible_token_reaches_its_own_place():
     assert difference.argmax().item() == 5 * 16 + 6
 
 
-def test_empty_mask_is_no_mask():
-    backbone = swin()
+@both
+def test_empty_mask_is_no_mask(kind):
+    backbone = swin(kind=kind)
     images = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         for a, b in zip(backbone(images), backbone(images, torch.zeros(2, 16, 16, dtype=torch.bool))):
             assert torch.equal(a, b)
 
 
-def test_gradient_reaches_the_mask_token():
-    backbone = swin()
+@both
+def test_gradient_reaches_the_mask_token(kind):
+    backbone = swin(kind=kind)
     mask = torch.zeros(1, 16, 16, dtype=torch.bool)
     mask[0, 3, 3] = True
     sum(f.square().mean() for f in backbone(torch.randn(1, 3, 64, 64), mask)).backward()
     assert backbone.mask_token.grad.abs().min() > 0
 
 
-def test_stages_are_read_before_patch_merging():
-    backbone = swin()
+@both
+def test_stages_are_read_before_patch_merging(kind):
+    backbone = swin(kind=kind)
     read = {}
     for i, stage in enumerate(backbone.stages):
         stage.blocks[-1].register_forward_hook(lambda module, args, out, i=i: read.__setitem__(i, out))
@@ -94,9 +103,10 @@ def test_stages_are_read_before_patch_merging():
             assert torch.equal(feature, expected)
 
 
+@both
 @pytest.mark.parametrize('out_indices', [(3, ), (0, 1, 3), (3, 1, 0), (2, )])
-def test_out_indices_choose_stages_in_order(out_indices):
-    everything, some = swin(), swin(out_indices=out_indices)
+def test_out_indices_choose_stages_in_order(kind, out_indices):
+    everything, some = swin(kind=kind), swin(kind=kind, out_indices=out_indices)
     some.load_state_dict({k: v for k, v in everything.state_dict().items() if k in some.state_dict()})
     images, mask = torch.randn(1, 3, 64, 64), torch.rand(1, 16, 16) < 0.6
     with torch.no_grad():
@@ -106,14 +116,15 @@ def test_out_indices_choose_stages_in_order(out_indices):
     assert [hasattr(some, f'norm{i}') for i in range(4)] == [i in out_indices for i in range(4)]
 
 
-def test_errors():
+@both
+def test_errors(kind):
     images = torch.zeros(1, 3, 64, 64)
     with pytest.raises(ValueError, match=r'mask is \(8, 8\) tokens, the image has \(16, 16\)'):
-        swin()(images, torch.zeros(1, 8, 8, dtype=torch.bool))
+        swin(kind=kind)(images, torch.zeros(1, 8, 8, dtype=torch.bool))
     with pytest.raises(ValueError, match='use_mask_token=False'):
-        swin(use_mask_token=False)(images, torch.zeros(1, 16, 16, dtype=torch.bool))
+        swin(kind=kind, use_mask_token=False)(images, torch.zeros(1, 16, 16, dtype=torch.bool))
     with pytest.raises(ValueError, match='absolute position'):
-        MaskedSwinTransformer(ARCH, use_abs_pos_embed=True)
+        kind(ARCH, use_abs_pos_embed=True)
 
 
 def test_initial_values():
@@ -127,9 +138,10 @@ def test_initial_values():
     assert not any(m.drop_prob for m in backbone.modules() if type(m).__name__ == 'DropPath')
 
 
+@both
 @pytest.mark.parametrize('token', ['zero', 'missing', 'trained'])
-def test_mask_token_after_loading_a_checkpoint(tmp_path, token):
-    weights = swin(seed=5).state_dict()
+def test_mask_token_after_loading_a_checkpoint(tmp_path, kind, token):
+    weights = swin(seed=5, kind=kind).state_dict()
     if token == 'zero':
         weights['mask_token'].zero_()
     elif token == 'missing':
@@ -138,9 +150,33 @@ def test_mask_token_after_loading_a_checkpoint(tmp_path, token):
     for init_cfg in (dict(type='egmim_mm.BridgedCheckpoint', source=str(tmp_path / 'supervised.pth')),
                      dict(type='Pretrained', checkpoint=str(tmp_path / 'supervised.pth'))):
         torch.manual_seed(0)
-        backbone = MaskedSwinTransformer(ARCH, img_size=64, window_size=4, init_cfg=init_cfg)
+        backbone = kind(ARCH, img_size=64, window_size=4, init_cfg=init_cfg)
         backbone.init_weights()
         for name, parameter in backbone.named_parameters():
             if name != 'mask_token' or token == 'trained':
                 assert torch.equal(parameter, weights[name]), name
-        assert 0 < backbone.mask_token.abs().max()
+        if token != 'trained':
+            assert 0.005 < backbone.mask_token.std() < 0.05
+            assert backbone.mask_token.unique().numel() == 8  # not constant either
+
+
+@both
+def test_new_mask_token_learns(tmp_path, kind):
+    """Pretraining from a supervised checkpoint, one step."""
+    init_default_scope('mmpretrain')
+    weights = {k: v for k, v in swin(seed=5, kind=kind).state_dict().items() if k != 'mask_token'}
+    torch.save(weights, tmp_path / 'supervised.pth')
+    model = EGMIM(
+        backbone=dict(type=f'egmim_mm.{kind.__name__}', arch=ARCH, img_size=64, window_size=4, out_indices=(3, ),
+                      init_cfg=dict(type='egmim_mm.BridgedCheckpoint', source=str(tmp_path / 'supervised.pth'))),
+        head=dict(type='egmim_mm.EdgeWeightedReconstructionHead', in_channels=64))
+    model.init_weights()
+    model.set_iteration(0, 10, 0)
+    token = model.backbone.mask_token
+    before = token.detach().clone()
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
+    model.loss(torch.rand(2, 3, 64, 64))['loss_pixel'].backward()
+    assert token.grad.abs().min() > 0
+    optimizer.step()
+    change = (token - before).abs()
+    assert 0.5e-3 < change.min() and change.max() < 1.5e-3  # Adam's first step is the learning rate
