@@ -24,6 +24,39 @@ def shared_data() -> Path:
 
 
 @pytest.fixture
+def toy_config():
+    """Function: config of a model of a few thousand parameters for 64-px images; keywords override its settings."""
+    from mmengine.config import Config
+
+    def make(name: str = 'egmim_swin-pico', **options) -> Config:
+        cfg = Config.fromfile(REPOSITORY / 'configs/_base_/models' / f'{name}.py')
+        cfg.default_scope = 'mmpretrain'
+        cfg.model.backbone.update(arch=dict(embed_dims=8, depths=[2, 2, 2, 2], num_heads=[1, 2, 2, 4]), img_size=64,
+                                  window_size=2)
+        cfg.model.head.in_channels = 64
+        if cfg.model.structure_head:
+            cfg.model.structure_head.update(in_channels=(8, 16), channels=8)
+        cfg.merge_from_dict(dict(model=options))
+        return cfg
+
+    return make
+
+
+@pytest.fixture
+def toy_egmim(toy_config):
+    """Function: the model of ``toy_config`` with the same random weights each time, in eval mode."""
+    import torch
+
+    from egmim_mm.analysis.pictures import build_model
+
+    def build(name: str = 'egmim_swin-pico', **options):
+        torch.manual_seed(0)
+        return build_model(toy_config(name, **options))
+
+    return build
+
+
+@pytest.fixture
 def write_image():
     """Function: write an array, (H, W) or (H, W, 3) uint8, as an image and return its path as str."""
 

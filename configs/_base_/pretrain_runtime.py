@@ -1,4 +1,10 @@
 _base_ = './default_runtime.py'
 
 default_scope = 'mmpretrain'
-default_hooks = dict(mask_curriculum=dict(type='egmim_mm.MaskCurriculumHook'))
+# Where curves and pictures go. To TensorBoard as well: dict(type='TensorboardVisBackend') as a second backend
+visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')])
+default_hooks = dict(
+    mask_curriculum=dict(type='egmim_mm.MaskCurriculumHook'),
+    # both look at fixed tiles at the start, every interval and at the end; a look costs about as much as a step
+    reconstruction=dict(type='egmim_mm.ReconstructionHook', interval=1000, num_tiles=4),
+    health=dict(type='egmim_mm.RepresentationHealthHook', interval=500, num_tiles=64))

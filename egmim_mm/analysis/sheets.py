@@ -1,17 +1,19 @@
 """Labelled picture sheets: rows of images with column titles, row titles and a class legend."""
 from collections.abc import Mapping, Sequence
-from math import ceil
+from functools import lru_cache
 from pathlib import Path
 
 import matplotlib
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
+from PIL import Image
 
 Color = tuple[int, int, int]
 DPI = 100
-GAP, MARGIN, TITLE, LABEL, LEGEND_ROW, FONT = 6, 10, 26, 26, 26, 11  # px, the last in points
+GAP, MARGIN, TITLE, LINE, LABEL, LEGEND_ROW, FONT = 6, 10, 26, 17, 26, 26, 11  # px, the last in points
 
 
 def colorize(mask: np.ndarray, palette: Sequence[Color], ignore_color: Color = (0, 0, 0)) -> np.ndarray:
@@ -68,23 +70,24 @@ def hide_masked(image: np.ndarray, mask: np.ndarray, color: Color = (128, 128, 1
     return np.where(hidden[..., None], np.uint8(color), image)
 
 
-def contact_sheet(rows: Sequence[Sequence[np.ndarray | None]],
-                  titles: Sequence[str],
-                  path,
-                  legend: Mapping[str, Color] | None = None,
-                  row_titles: Sequence[str] | None = None,
-                  width: int = 256) -> None:
-    """Write a grid of images as one PNG.
+def draw_sheet(rows: Sequence[Sequence[np.ndarray | None]],
+               titles: Sequence[str],
+               legend: Mapping[str, Color] | None = None,
+               row_titles: Sequence[str] | None = None,
+               width: int = 256) -> np.ndarray:
+    """Draw a grid of images with titles as one picture; the same input gives the same bytes.
 
     Args:
         rows: Images of each row, at most one for each title: (H, W, 3) uint8 RGB, (H, W, 3) float in
             [0, 1], or (H, W) (bool, or float in [0, 1]; drawn in grey); None leaves the place empty.
             An image smaller than its place is enlarged without smoothing.
-        titles: Title of each column.
-        path: PNG file to write; its folder is made.
+        titles: Title of each column; lines that are too long for it are wrapped.
         legend: Class name -> RGB triple, 0..255, drawn below the grid.
-        row_titles: Title of each row, drawn upright at its left.
+        row_titles: Title of each row, drawn upright at its left; one that is too long loses its beginning.
         width: Width of a column in pixels; a row is as high as its highest image needs.
+
+    Returns:
+        (H, W, 3) uint8, RGB.
 
     Raises:
         ValueError: If there is nothing to draw, a row has more images than there are titles, the row
@@ -101,25 +104,27 @@ def contact_sheet(rows: Sequence[Sequence[np.ndarray | None]],
     rows = [[None if image is None else _rgb(image) for image in row] for row in rows]
     heights = [max([round(width * image.shape[0] / image.shape[1]) for image in row if image is not None],
                    default=0) for row in rows]
+    titles = [_wrapped(title, width) for title in titles]
+    head = TITLE + LINE * max(title.count('\n') for title in titles)
     left = MARGIN + (LABEL if row_titles else 0)
     total_width = left + len(titles) * (width + GAP) - GAP + MARGIN
     places = _legend_places(legend or {}, total_width - left - MARGIN)
     legend_rows = 1 + max((row for row, _ in places), default=-1)
-    total_height = TITLE + sum(heights) + GAP * (len(rows) - 1) + MARGIN + legend_rows * LEGEND_ROW
+    total_height = head + sum(heights) + GAP * (len(rows) - 1) + MARGIN + legend_rows * LEGEND_ROW
 
     figure = Figure((total_width / DPI, total_height / DPI), dpi=DPI)
     canvas = FigureCanvasAgg(figure)
     page = figure.add_axes([0, 0, 1, 1])  # pixel coordinates, y downwards
     page.set(xlim=(0, total_width), ylim=(total_height, 0))
     page.axis('off')
+    text = dict(fontsize=FONT, ha='center', parse_math=False)  # a $ in a file name is a $
     for column, title in enumerate(titles):
-        page.text(left + column * (width + GAP) + width / 2, TITLE / 2 + 2, title, fontsize=FONT,
-                  ha='center', va='center')
-    top = TITLE
+        page.text(left + column * (width + GAP) + width / 2, head - 8, title, va='baseline', linespacing=1.1, **text)
+    top = head
     for index, (row, height) in enumerate(zip(rows, heights)):
         if row_titles:
-            page.text(left - LABEL / 2, top + height / 2, row_titles[index], fontsize=FONT, rotation=90,
-                      ha='center', va='center')
+            title = _shortened(row_titles[index], height)
+            page.text(left - LABEL / 2, top + height / 2, title, rotation=90, va='center', **text)
         for column, image in enumerate(row):
             if image is None:
                 continue
@@ -132,9 +137,42 @@ def contact_sheet(rows: Sequence[Sequence[np.ndarray | None]],
         y = top - GAP + MARGIN + row * LEGEND_ROW
         page.add_patch(Rectangle((left + x, y), 16, 16, facecolor=np.array(color) / 255, edgecolor='0.4',
                                  linewidth=0.6))
-        page.text(left + x + 22, y + 8, name, fontsize=FONT - 1, va='center')
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    canvas.print_png(str(path))
+        page.text(left + x + 22, y + 8, name, fontsize=FONT - 1, va='center', parse_math=False)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def picture_path(path) -> Path:
+    """``path``, if its name is that of a picture that can be written.
+
+    Raises:
+        ValueError: It ends neither with .png nor with .jpg.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in ('.png', '.jpg', '.jpeg'):
+        raise ValueError(f'{path}: a picture is written as .png or .jpg')
+    return path
+
+
+def contact_sheet(rows: Sequence[Sequence[np.ndarray | None]],
+                  titles: Sequence[str],
+                  path,
+                  legend: Mapping[str, Color] | None = None,
+                  row_titles: Sequence[str] | None = None,
+                  width: int = 256) -> None:
+    """Write what :func:`draw_sheet` draws as a picture file; one that is there is replaced.
+
+    Args:
+        rows, titles, legend, row_titles, width: See :func:`draw_sheet`.
+        path: File to write, PNG or JPEG by its name; its folder is made.
+
+    Raises:
+        ValueError: As :func:`draw_sheet` and :func:`picture_path`.
+    """
+    path = picture_path(path)
+    sheet = draw_sheet(rows, titles, legend, row_titles, width)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(sheet).save(path, quality=92)
 
 
 def _rgb(image: np.ndarray) -> np.ndarray:
@@ -151,11 +189,43 @@ def _rgb(image: np.ndarray) -> np.ndarray:
     return image
 
 
+@lru_cache(maxsize=1)
+def _renderer() -> RendererAgg:
+    return RendererAgg(1, 1, DPI)
+
+
+def _text_width(text: str, points: int = FONT) -> float:
+    """Width in px."""
+    return _renderer().get_text_width_height_descent(text, FontProperties(size=points), ismath=False)[0]
+
+
+def _shortened(text: str, room: int) -> str:
+    """``text``, without its beginning if it is wider than ``room`` px: the end of a path tells more."""
+    if _text_width(text) <= room:
+        return text
+    return next(('…' + text[i:] for i in range(1, len(text)) if _text_width('…' + text[i:]) <= room), '')
+
+
+def _wrapped(text: str, room: int) -> str:
+    """``text`` with line breaks between words, so that each line fits into ``room`` px."""
+    lines = []
+    for paragraph in text.split('\n'):
+        line = ''
+        for word in paragraph.split():
+            longer = f'{line} {word}'.strip()
+            if line and _text_width(longer) > room:
+                lines.append(line)
+                longer = word
+            line = longer
+        lines.append(line)
+    return '\n'.join(_shortened(line, room) for line in lines)
+
+
 def _legend_places(legend: Mapping[str, Color], width: int) -> Sequence[tuple[int, int]]:
     """(row, x in px) of each entry, filled left to right like words."""
     places, row, x = [], 0, 0
     for name in legend:
-        needed = 22 + ceil(7.6 * len(name)) + 16  # patch, text, space; 10 pt DejaVu Sans at 100 dpi
+        needed = 22 + int(_text_width(name, FONT - 1)) + 16  # patch, text, space
         if x and x + needed > width:
             row, x = row + 1, 0
         places.append((row, x))

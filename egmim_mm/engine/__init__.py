@@ -1,3 +1,14 @@
-from .hooks import FiniteLossHook, GlobalLossHook, IterationSeedHook, MaskCurriculumHook, SafeCheckpointHook
+from .hooks import (
+    FiniteLossHook,
+    GlobalLossHook,
+    IterationSeedHook,
+    MaskCurriculumHook,
+    ReconstructionHook,
+    RepresentationHealthHook,
+    SafeCheckpointHook,
+)
 
-__all__ = ['FiniteLossHook', 'GlobalLossHook', 'IterationSeedHook', 'MaskCurriculumHook', 'SafeCheckpointHook']
+__all__ = [
+    'FiniteLossHook', 'GlobalLossHook', 'IterationSeedHook', 'MaskCurriculumHook', 'ReconstructionHook',
+    'RepresentationHealthHook', 'SafeCheckpointHook'
+]

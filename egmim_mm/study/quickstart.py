@@ -17,8 +17,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
-from egmim_mm.analysis.pictures import prediction_rows, reconstruction_rows
+from egmim_mm.analysis.pictures import as_rows, load_model, prediction_rows, reconstruction_panels
 from egmim_mm.analysis.sheets import contact_sheet
+from egmim_mm.analysis.tiles import file_tiles
 from egmim_mm.datasets.synthetic import write_dataset
 
 DATA = Path('data/quickstart')
@@ -150,12 +151,14 @@ class Quickstart:
         images = [self.data / 'img_dir/val' / f'{n}.png' for n in names]
         masks = [self.data / 'ann_dir/val' / f'{n}.png' for n in names]
         predictions = [[folder / start / 'predictions' / f'{n}.png' for n in names] for start in STARTS]
-        left = reconstruction_rows(ROOT / DAPT, folder / 'dapt', images, size=256)
+        model = load_model(Config.fromfile(ROOT / DAPT), folder / 'dapt')
+        titles, left = as_rows(reconstruction_panels(model, tile, seed)
+                               for seed, tile in enumerate(file_tiles(images, len(images))))
         right = prediction_rows(masks, predictions, meta.palette)
         path = self.work_dir / 'sheet.png'
         contact_sheet(
-            [[*a, *b] for a, b in zip(left, right)],
-            ['image', 'edge prior', 'masked', 'reconstruction', 'truth', *STARTS.values()],
+            [[*a[:4], *b] for a, b in zip(left, right)],  # up to the reconstruction
+            [*titles[:4], 'truth', *STARTS.values()],
             path, legend=dict(zip(meta.classes, map(tuple, meta.palette))))
         return path
 

@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 
 from egmim_mm.analysis import colorize, contact_sheet, edge_to_rgb, hide_masked
+from egmim_mm.analysis.sheets import GAP, LABEL, LINE, MARGIN, TITLE, draw_sheet
 
 PALETTE = [(255, 0, 0), (0, 255, 0)]
 
@@ -45,6 +46,49 @@ def test_sheet_shows_each_image_in_its_own_colours_at_its_place(tmp_path):
     assert rows[-1] - rows[0] + 1 == pytest.approx(2 * 128 + 6, abs=2)
     assert (np.abs(sheet - (10, 20, 250)).max(2) <= 2).sum() >= 14**2  # the legend's patch
     assert sheet.shape[0] < 2 * 128 + 100 and sheet.shape[1] < 2 * 128 + 80
+
+
+def test_images_as_wide_as_their_column_keep_every_pixel():
+    images = [np.random.default_rng(i).integers(0, 256, (40, 64, 3)).astype(np.uint8) for i in range(4)]
+    sheet = draw_sheet([images[:2], images[2:]], ['a', 'b'], width=64)
+    assert sheet.dtype == np.uint8 and sheet.shape == (TITLE + 2 * 40 + GAP + MARGIN, 2 * MARGIN + 2 * 64 + GAP, 3)
+    for i, image in enumerate(images):
+        top, left = TITLE + i // 2 * (40 + GAP), MARGIN + i % 2 * (64 + GAP)
+        assert np.array_equal(sheet[top:top + 40, left:left + 64], image)
+
+
+def test_the_same_sheet_twice_is_the_same_file(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (30, 30, 3)).astype(np.uint8)
+    for name in 'ab':
+        contact_sheet([[image]], ['title'], tmp_path / f'{name}.png', row_titles=['row'], legend=dict(x=(1, 2, 3)))
+    assert (tmp_path / 'a.png').read_bytes() == (tmp_path / 'b.png').read_bytes()
+
+
+@pytest.mark.parametrize('title', [
+    'a title of many words ' * 4, 'one_word_that_is_wider_than_its_column' * 3, r'no $\formula$'])
+def test_titles_are_neither_cut_nor_drawn_over_their_neighbours(title):
+    image = np.full((150, 128, 3), 255, np.uint8)
+    sheet = draw_sheet([[image, image, image]], ['', title, ''], row_titles=[title], width=128)
+    dark = (sheet < 128).any(2)
+    first, top = MARGIN + LABEL, sheet.shape[0] - MARGIN - 150  # corner of the first image
+    rows, columns = np.flatnonzero(dark[:, first:].any(1)), np.flatnonzero(dark[:, first:].any(0)) + first
+    assert rows[0] > 2 and rows[-1] < top
+    left = first + 128 + GAP
+    assert left - 1 <= columns[0] and columns[-1] <= left + 128
+    upright = np.flatnonzero(dark[:, :first].any(1))
+    assert len(upright) and upright[0] >= top and upright[-1] <= top + 150
+
+
+def test_lines_of_a_title_make_room_for_themselves():
+    one, two = (draw_sheet([[np.zeros((9, 99))]], [title], width=99) for title in ('a', 'a\nb'))
+    assert two.shape[0] - one.shape[0] == LINE
+
+
+def test_only_pictures_are_written(tmp_path):
+    contact_sheet([[np.zeros((9, 9))]], ['a'], tmp_path / 'a.jpg')
+    assert Image.open(tmp_path / 'a.jpg').format == 'JPEG'
+    with pytest.raises(ValueError, match='sheet.txt: a picture is written as .png or .jpg'):
+        contact_sheet([[np.zeros((9, 9))]], ['a'], tmp_path / 'sheet.txt')
 
 
 def test_wide_images_make_low_rows(tmp_path):

@@ -2,5 +2,10 @@ from .checkpointing import SafeCheckpointHook
 from .finite_loss import FiniteLossHook
 from .global_loss import GlobalLossHook
 from .iteration import IterationSeedHook, MaskCurriculumHook
+from .reconstruction import ReconstructionHook
+from .representation_health import RepresentationHealthHook
 
-__all__ = ['FiniteLossHook', 'GlobalLossHook', 'IterationSeedHook', 'MaskCurriculumHook', 'SafeCheckpointHook']
+__all__ = [
+    'FiniteLossHook', 'GlobalLossHook', 'IterationSeedHook', 'MaskCurriculumHook', 'ReconstructionHook',
+    'RepresentationHealthHook', 'SafeCheckpointHook'
+]
