@@ -145,7 +145,7 @@ def mask_rows(model: EGMIM, tiles: Sequence[Tile], policies: Sequence[str] = (),
         shares.append([100 * mask.mean() for mask in masks])
     hidden = [f'{low:.1f} %' if round(low, 1) == round(high, 1) else f'{low:.1f} to {high:.1f} %'
               for low, high in zip(np.min(shares, 0), np.max(shares, 0))]
-    titles = [f'{policy}, {share} hidden\nprogress {done:g}, seed {seed}'
+    titles = [f'{policy}\n{share} hidden\nprogress {done:g}, seed {seed}'
               for (policy, done, seed), share in zip(cases, hidden)]
     return [_image_title(tiles[0]), 'edge prior', *titles], rows
 

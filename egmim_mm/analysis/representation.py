@@ -49,9 +49,11 @@ def effective_rank(features: Tensor) -> Tensor:
         features: (N, D) float, N >= 2.
 
     Returns:
-        Scalar float64 in [1, min(N, D)]; 0 if all features are zero.
+        Scalar float64 in [1, min(N, D)]; 0 if all features are zero, NaN if one is not finite.
     """
     features = _checked(features)
+    if not features.isfinite().all():
+        return features.new_tensor(float('nan'))  # an eigenvalue solver raises on them
     # eigenvalues of the smaller Gram matrix: the same values as an SVD, for a fraction of its cost
     gram = features.T @ features if len(features) >= features.shape[1] else features @ features.T
     singular = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()

@@ -75,7 +75,10 @@ def test_one_axis_is_a_collapse_though_the_directions_differ():
 
 
 def test_features_that_are_not_numbers_are_no_health():
-    assert is_collapsed(dict(cosine=float('nan'), effective_rank=float('nan'), std=float('nan')))
+    features = gaussian(10, 4)
+    features[3, 2] = float('nan')
+    health = feature_statistics(features)
+    assert all(np.isnan(value) for value in health.values()) and is_collapsed(health)
 
 
 def test_positions_are_a_regular_grid_with_the_borders():
