@@ -1,5 +1,5 @@
-# Each file of this folder changes one thing of this one: EGMIM on the 48 training images of Dubai, from random weights,
-# at CPU size. For another data set or backbone change this file alone.
+# Each file of this folder changes one thing of this one: EGMIM on the 48 training images of Dubai, at CPU size. Start it
+# from the weights of gppt.py (--backbone). For another data set or backbone change this file alone.
 _base_ = [
     '../_base_/models/egmim_swin-pico.py', '../_base_/datasets/unlabeled.py', '../_base_/schedules/dapt.py',
     '../_base_/pretrain_runtime.py'
@@ -14,7 +14,7 @@ train_pipeline = [
 ]
 train_cfg = dict(max_iters=200)
 auto_scale_lr = dict(enable=False)
-optim_wrapper = dict(optimizer=dict(lr=1e-3))  # large, because the run is short
+optim_wrapper = dict(optimizer=dict(lr=4e-4))  # large, because the run is short
 train_dataloader = dict(
     batch_size=16,
     num_workers=0,

@@ -1,10 +1,10 @@
 """The runs behind docs/results/ablation.md: two at a time, one thread each; finished ones are skipped.
 
-Needs data/dubai (MBRSC Dubai, as published).
+Needs data/dubai (MBRSC Dubai, as published) and data/rsscn7_256 (RSSCN7 at 256 px).
 
-    python docs/results/ablation.py pretrain          # every mask x target, seeds 0 and 1, each followed by its probe
+    python docs/results/ablation.py pretrain          # GPPT, then every mask x target, seeds 0 and 1, with its probe
     python docs/results/ablation.py more              # operator, beta, gamma, ratio, lambda, gradient loss, seed 0
-    python docs/results/ablation.py finetune CELL...  # these cells and random weights, 2 and 5 images, three seeds
+    python docs/results/ablation.py finetune CELL...  # these cells, scratch and gppt; 2 and 5 images, 3 seeds
     python docs/results/ablation.py table             # Markdown tables from the results
 """
 import json
@@ -17,6 +17,7 @@ from pathlib import Path
 from jobs import python, train
 
 CONFIGS, RUNS = Path('configs/ablations'), Path('work_dirs/ablations')
+GPPT = RUNS / 'gppt_seed0'  # one for all: seeds differ in DAPT and fine-tuning
 MASKS = ('random32', 'random16', 'random_adaptive', 'edge_adaptive', 'edge_stratified', 'edge_topk')
 TARGETS = ('pixel', 'weight', 'edge', 'hog')
 GRID = [f'{mask}_{target}' for target in TARGETS for mask in MASKS]
@@ -28,8 +29,10 @@ READINGS = ('all stages', 'stage 1', 'stage 2', 'stage 3', 'stage 4')
 def pretrain(job: tuple[str, int]) -> None:
     cell, seed = job
     folder = RUNS / f'{cell}_seed{seed}'
-    if cell != 'scratch':
-        train(str(CONFIGS / f'{cell}.py'), folder, None, '--seed', str(seed))
+    if cell == 'gppt':
+        train(str(CONFIGS / 'gppt.py'), folder)
+    elif cell != 'scratch':
+        train(str(CONFIGS / f'{cell}.py'), folder, GPPT, '--seed', str(seed))
     if not (folder / 'probe' / 'probe.json').is_file():
         python(folder, 'tools/analyze.py', 'probe', CONFIGS / 'upernet.py', '--stages', 'each', '--seed', seed,
                '--backbone', f'{cell}={folder}' if cell != 'scratch' else cell, '--out', folder / 'probe')
@@ -38,7 +41,7 @@ def pretrain(job: tuple[str, int]) -> None:
 def finetune(job: tuple[str, int, int]) -> None:
     cell, budget, seed = job
     train(str(CONFIGS / 'upernet.py'), RUNS / f'upernet_{budget}' / f'{cell}_seed{seed}',
-          None if cell == 'scratch' else RUNS / f'{cell}_seed{seed}', '--seed', str(seed), '--cfg-options',
+          dict(scratch=None, gppt=GPPT).get(cell, RUNS / f'{cell}_seed{seed}'), '--seed', str(seed), '--cfg-options',
           f'train_dataloader.sampler.budget={budget}', f'train_dataloader.sampler.seed={seed}')
 
 
@@ -56,7 +59,7 @@ def probe(cell: str, seed: int) -> list[float] | None:
 
 
 def tables() -> None:
-    cells = ['scratch', *GRID, *MORE]
+    cells = ['scratch', 'gppt', *GRID, *MORE]
     print('\n| cell | seeds | ' + ' | '.join(READINGS) + ' |\n|' + '---|' * (2 + len(READINGS)))
     for cell in cells:
         rows = [row for row in (probe(cell, seed) for seed in SEEDS) if row]
@@ -88,12 +91,14 @@ def score(cell: str, budget: int, seed: int) -> dict[str, float] | None:
 
 def main(command: str, *cells: str) -> None:
     if command == 'pretrain':
+        pretrain(('gppt', 0))
         pool(pretrain, [('scratch', 0), ('scratch', 1)] + [(cell, seed) for seed in (0, 1) for cell in GRID])
     elif command == 'more':
         pool(pretrain, [(cell, seed) for seed in (0, 1) for cell in MORE])
     elif command == 'finetune':
-        pool(pretrain, [(cell, 2) for cell in ('scratch', *cells)])
-        pool(finetune, [(cell, budget, seed) for seed in SEEDS for budget in BUDGETS for cell in ('scratch', *cells)])
+        pool(pretrain, [(cell, 2) for cell in cells])
+        pool(finetune, [(cell, budget, seed) for seed in SEEDS for budget in BUDGETS
+                        for cell in ('scratch', 'gppt', *cells)])
     else:
         tables()
 
