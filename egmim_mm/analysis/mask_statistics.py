@@ -1,15 +1,21 @@
 """What a mask policy asks of the model: how far to look, and how much structure it hides and leaves."""
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
+from rich import box
+from rich.console import Console
 from rich.progress import track
+from rich.table import Table
 from scipy import ndimage
 from torch import Tensor
 
 from egmim_mm.datasets import LoadTile, RandomScaledCrop, SampleIndex, UnlabeledTiles
 from egmim_mm.datasets.position_seed import mix_seed
 from egmim_mm.edges import edge_prior
+from egmim_mm.evaluation.provenance import git_state, package_versions, write_json
 from egmim_mm.masking import sample_mask
 
 STATISTICS = {
@@ -47,8 +53,14 @@ def mask_statistics(mask: np.ndarray, edge: np.ndarray, strong_share: float = 0.
         largest=float(np.bincount(regions.ravel(), minlength=number + 1)[1:].max() / mask.size))
 
 
-def random_crops(folder: str, number: int, size: int, seed: int = 0) -> Tensor:
+def random_crops(folder: str, number: int, size: int, seed: int = 0, include: str | None = None) -> Tensor:
     """Crops at native scale from the images below a folder, each image in turn.
+
+    Args:
+        folder, include: See :class:`egmim_mm.datasets.UnlabeledTiles`.
+        number: Of crops.
+        size: Side of a crop, px.
+        seed: Of the order of the images and the places of the crops.
 
     Returns:
         (number, 3, size, size) float32 in [0, 1], RGB.
@@ -57,15 +69,15 @@ def random_crops(folder: str, number: int, size: int, seed: int = 0) -> Tensor:
         FileNotFoundError: No images.
         TileReadError: An image is broken or smaller than ``size``.
     """
-    tiles = UnlabeledTiles(folder, min_size=size, pipeline=[LoadTile(), RandomScaledCrop(size, (1.0, 1.0))])
+    tiles = UnlabeledTiles(folder, include=include, min_size=size,
+                           pipeline=[LoadTile(), RandomScaledCrop(size, (1.0, 1.0))])
     order = np.random.default_rng(seed).permutation(len(tiles))
     crops = [tiles[SampleIndex(order[i % len(tiles)], mix_seed(seed, i))]['img'] for i in range(number)]
     return torch.from_numpy(np.stack(crops)[..., ::-1].copy()).permute(0, 3, 1, 2).float() / 255
 
 
 def compare_policies(crops: Tensor, policies: Mapping[str, Mapping] = POLICIES, ratio: float = 0.6,
-                     seed: int = 0, edge_options: Mapping | None = None,
-                     statistics: Sequence[str] = tuple(STATISTICS)) -> dict[str, dict[str, float]]:
+                     seed: int = 0) -> dict[str, dict[str, float]]:
     """Mean statistics of each policy over the same crops.
 
     Args:
@@ -73,13 +85,11 @@ def compare_policies(crops: Tensor, policies: Mapping[str, Mapping] = POLICIES, 
         policies: Name -> options of :func:`egmim_mm.masking.sample_mask`.
         ratio: Share of hidden tokens.
         seed: Of the masks.
-        edge_options: Options of :func:`egmim_mm.edges.edge_prior`.
-        statistics: Names of ``STATISTICS``.
 
     Returns:
         Policy -> statistic -> mean.
     """
-    edge = edge_prior(crops, **(edge_options or {}))
+    edge = edge_prior(crops)
     strength = edge[:, 0].numpy()
     result = {}
     for name, options in track(policies.items(), 'Policies', transient=True):
@@ -87,5 +97,22 @@ def compare_policies(crops: Tensor, policies: Mapping[str, Mapping] = POLICIES, 
         token = edge.shape[-1] // masks.shape[-1]
         pixels = masks.repeat_interleave(token, 1).repeat_interleave(token, 2).numpy()
         rows = [mask_statistics(mask, values) for mask, values in zip(pixels, strength)]
-        result[name] = {key: float(np.mean([row[key] for row in rows])) for key in statistics}
+        result[name] = {key: float(np.mean([row[key] for row in rows])) for key in STATISTICS}
     return result
+
+
+def report_policies(folder: str, include: str | None, number: int, size: int, ratio: float, seed: int,
+                    out: str) -> None:
+    """Compare ``POLICIES`` on crops of a folder, print a table (Markdown) and write ``masks.json``."""
+    rows = compare_policies(random_crops(folder, number, size, seed, include), ratio=ratio, seed=seed)
+    write_json(Path(out) / 'masks.json', dict(rows=rows, meaning=STATISTICS, folder=folder, include=include,
+                                              crops=number, size=size, ratio=ratio, seed=seed, versions=package_versions(), git=git_state()))
+    table = Table(box=box.MARKDOWN)
+    for header in ('policy', 'distance, px', 'edges hidden', 'strong visible', 'largest hidden area'):
+        table.add_column(header)
+    for name, row in rows.items():
+        table.add_row(name, f'{row["distance"]:.1f}', *(f'{row[key]:.2f}' for key in list(STATISTICS)[1:]))
+    # a pipe has no width, and 80 columns could cut the table
+    (Console() if sys.stdout.isatty() else Console(width=160)).print(table)
+    for key, meaning in STATISTICS.items():
+        print(f'{key}: {meaning}')
