@@ -12,7 +12,7 @@ train_pipeline = [
     dict(type='egmim_mm.RandomQuarterTurn'),
     dict(type='PackInputs')
 ]
-train_cfg = dict(max_iters=200)
+train_cfg = dict(max_iters=150)
 auto_scale_lr = dict(enable=False)
 optim_wrapper = dict(optimizer=dict(lr=4e-4))  # large, because the run is short
 train_dataloader = dict(
