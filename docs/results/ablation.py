@@ -34,8 +34,8 @@ def pretrain(job: tuple[str, int]) -> None:
     elif cell != 'scratch':
         train(str(CONFIGS / f'{cell}.py'), folder, GPPT, '--seed', str(seed))
     if not (folder / 'probe' / 'probe.json').is_file():
-        python(folder, 'tools/analyze.py', 'probe', CONFIGS / 'upernet.py', '--stages', 'each', '--samples', 15000, '--seed', seed,
-               '--backbone', f'{cell}={folder}' if cell != 'scratch' else cell, '--out', folder / 'probe')
+        python(folder, 'tools/analyze.py', 'probe', CONFIGS / 'upernet.py', '--stages', 'each', '--samples', 15000,
+               '--seed', seed, '--backbone', f'{cell}={folder}' if cell != 'scratch' else cell, '--out', folder / 'probe')
 
 
 def finetune(job: tuple[str, int, int]) -> None:
