@@ -1,17 +1,18 @@
 #!/usr/bin/env python
-"""Analyses of backbones and models. Each is one subcommand:
+"""Analyses of backbones, models and imagery. Each is one subcommand:
 
     python tools/analyze.py probe CONFIG --backbone scratch --backbone dapt=work_dirs/egmim_dapt_dubai
+    python tools/analyze.py edges CONFIG --operators gaussian_sobel structure_tensor:rho=2
+    python tools/analyze.py edge-floor FOLDER
+    python tools/analyze.py masks FOLDER
 """
 import argparse
 
 from egmim_mm.environment import quiet_imports
 
 
-def parse_args(argv=None) -> argparse.Namespace:
+def add_probe(commands) -> None:
     from mmengine.config import DictAction
-    parser = argparse.ArgumentParser(description='Analyses of backbones and models.')
-    commands = parser.add_subparsers(dest='command', required=True)
     command = commands.add_parser(
         'probe', help='frozen backbone, linear classifier, all training labels, test mIoU',
         description='Read out frozen backbones with a linear classifier on their four stages.')
@@ -30,22 +31,115 @@ def parse_args(argv=None) -> argparse.Namespace:
     command.add_argument('--device', help='cpu, cuda, cuda:1 (default: a GPU if there is one)')
     command.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE',
                          help='override values of the config')
-    return parser.parse_args(argv)
 
 
 def run_probe(args: argparse.Namespace) -> None:
-    from pathlib import Path
-
-    from mmengine.config import Config
-
     from egmim_mm.analysis.probe_report import SCRATCH, compare_backbones, named_sources, print_rows
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options)
-    out_dir = args.out or f'work_dirs/probe/{Path(args.config).stem}'
+    cfg, out_dir = read_config(args, 'probe')
     rows = compare_backbones(cfg, named_sources(args.backbone or [SCRATCH]), out_dir, args.stages,
                              args.crop, args.samples, args.seed, args.device)
     print_rows(rows)
     print(f'wrote {out_dir}/probe.json and probe.png')
+
+
+def add_edges(commands) -> None:
+    from mmengine.config import DictAction
+    command = commands.add_parser(
+        'edges', help='which edge operator tells best where class boundaries are',
+        description="AUC with which a patch's mean edge strength predicts that it holds a class boundary, on all "
+        'training and test tiles.')
+    command.add_argument('config', help='segmentation config: data sets')
+    command.add_argument('--operators', nargs='+', metavar='OPERATOR[:NAME=VALUE,...]',
+                         help='for example canny:sigma=1,low=0.2,floor=0.01 (default: all operators with their '
+                         'defaults, no floor)')
+    command.add_argument('--patches', nargs='+', type=int, default=[8, 16, 32], metavar='PX',
+                         help='sides of the patches (default: 8 16 32)')
+    command.add_argument('--crop', type=int, metavar='PX', help='normalise within windows of this side, as training '
+                         'does (default: within the whole image)')
+    command.add_argument('--out', help='folder of edges.json, edges.md and edges.png '
+                         '(default: work_dirs/edges/<config name>)')
+    command.add_argument('--device', help='cpu, cuda, cuda:1 (default: a GPU if there is one)')
+    command.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE',
+                         help='override values of the config')
+
+
+def run_edges(args: argparse.Namespace) -> None:
+    from egmim_mm.analysis.edge_quality import compare_operators, print_auc
+    from egmim_mm.edges import OPERATORS
+    cfg, out_dir = read_config(args, 'edges')
+    print_auc(compare_operators(cfg, args.operators or OPERATORS, args.patches, out_dir, args.crop, args.device))
+    print(f'wrote {out_dir}/edges.json, edges.md and edges.png')
+
+
+def add_edge_floor(commands) -> None:
+    command = commands.add_parser(
+        'edge-floor', help="the edge prior's floor for a folder of images",
+        description='Measure how strong edges are in the imagery and recommend a floor below which images are not '
+        'amplified.')
+    command.add_argument('folder', help='images, also in folders below it')
+    command.add_argument('--operator', default='gaussian_sobel', metavar='OPERATOR[:NAME=VALUE,...]',
+                         help='edge operator (default: %(default)s)')
+    command.add_argument('--percentile', type=float, default=5,
+                         help='share of the windows, in %%, that the floor keeps faint (default: %(default)s)')
+    command.add_argument('--crop', type=int, default=224, metavar='PX',
+                         help='side of a window, as in training (default: %(default)s)')
+    command.add_argument('--limit', type=int, default=1000, metavar='N',
+                         help='most images to read, spread evenly over the folder (default: %(default)s)')
+    command.add_argument('--out', default='work_dirs/edge_floor',
+                         help='folder of edge_floor.json and edge_floor.png (default: %(default)s)')
+
+
+def run_edge_floor(args: argparse.Namespace) -> None:
+    from egmim_mm.analysis.edge_floor import measure_floor, print_floor
+    print_floor(measure_floor(args.folder, args.operator, args.percentile, args.crop, args.limit, args.out))
+    print(f'wrote {args.out}/edge_floor.json and edge_floor.png')
+
+
+def add_masks(commands) -> None:
+    command = commands.add_parser(
+        'masks', help='what each mask policy hides and leaves, on crops of a folder of images',
+        description='Distance to visible pixels, hidden edges and connected hidden area of each mask policy.')
+    command.add_argument('folder', help='images, also in folders below it')
+    command.add_argument('--include', metavar='PATTERN', help="only images whose path in the folder, without suffix, "
+                         "matches, for example '*/images/*'")
+    command.add_argument('--crops', type=int, default=160, metavar='N', help='number of crops (default: %(default)s)')
+    command.add_argument('--size', type=int, default=192, metavar='PX', help='side of a crop (default: %(default)s)')
+    command.add_argument('--ratio', type=float, default=0.6, help='share of hidden tokens (default: %(default)s)')
+    command.add_argument('--seed', type=int, default=0, help='of crops and masks')
+    command.add_argument('--out', default='work_dirs/masks', help='folder of masks.json (default: %(default)s)')
+
+
+def run_masks(args: argparse.Namespace) -> None:
+    from egmim_mm.analysis.mask_statistics import report_policies
+    report_policies(args.folder, args.include, args.crops, args.size, args.ratio, args.seed, args.out)
+    print(f'wrote {args.out}/masks.json')
+
+
+# subcommand -> adds its arguments; runs it
+COMMANDS = {
+    'probe': (add_probe, run_probe),
+    'edges': (add_edges, run_edges),
+    'edge-floor': (add_edge_floor, run_edge_floor),
+    'masks': (add_masks, run_masks),
+}
+
+
+def read_config(args: argparse.Namespace, analysis: str):
+    """The config with its overrides, and the folder for the results."""
+    from pathlib import Path
+
+    from mmengine.config import Config
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options)
+    return cfg, args.out or f'work_dirs/{analysis}/{Path(args.config).stem}'
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Analyses of backbones, models and imagery.')
+    commands = parser.add_subparsers(dest='command', required=True)
+    for add, _ in COMMANDS.values():
+        add(commands)
+    return parser.parse_args(argv)
 
 
 def main(argv=None) -> None:
@@ -57,7 +151,7 @@ def main(argv=None) -> None:
     # One line per parameter from init_weights would bury the table; warnings still show.
     MMLogger.get_instance('analyze', logger_name='mmengine', log_level='WARNING')
     with user_errors():
-        {'probe': run_probe}[args.command](args)
+        COMMANDS[args.command][1](args)
 
 
 if __name__ == '__main__':
