@@ -119,10 +119,11 @@ def file_tiles(paths: Sequence[str | Path], num: int, pipeline: Sequence[Any] = 
 def short_names(paths: Sequence[str | Path]) -> list[str]:
     """Paths without the folders that all of them share and without the ending of an image file."""
     parts = [Path(path).parts for path in paths]
-    shared = 0
-    while all(len(p) > shared + 1 and p[shared] == parts[0][shared] for p in parts):
-        shared += 1
-    names = ['/'.join(p[shared:]) for p in parts]
+    length = min(map(len, parts))
+    differ = [at for at in range(length - 1) if len({p[at] for p in parts}) > 1]
+    if len(set(map(len, parts))) > 1:
+        differ = list(range(next(iter(differ), length - 1), length - 1))  # only what they begin with is left out
+    names = ['/'.join([*(p[at] for at in differ), *p[length - 1:]]) for p in parts]
     return [os.path.splitext(name)[0] if name.lower().endswith(SUFFIXES) else name for name in names]
 
 

@@ -75,7 +75,9 @@ def test_missing_and_broken_files_are_named(folder):
 
 
 def test_short_names():
-    assert short_names(['/data/x/area_1/img/1.tif', '/data/x/area_2/img/1.tif']) == ['area_1/img/1', 'area_2/img/1']
+    assert short_names(['/data/x/area_1/img/1.tif', '/data/x/area_2/img/1.tif']) == ['area_1/1', 'area_2/1']
+    assert short_names(['a/x/1.png', 'b/x/2/3.png']) == ['a/x/1', 'b/x/2/3']
+    assert short_names(['d/x/1.png', 'd/2.png']) == ['x/1', '2']
     assert short_names(['/data/x/1.png']) == ['1']
     assert short_names(['scale_0.5', 'scale_1.0']) == ['scale_0.5', 'scale_1.0']  # no endings of image files
 

@@ -137,6 +137,14 @@ def test_only_the_main_process_looks(toy_egmim, tiles, monkeypatch):
     assert hook.tiles == [] and runner.pictures == []
 
 
+def test_an_interval_of_zero_turns_a_hook_off_for_any_model(tiles):
+    runner, hook = stub(nn.Linear(1, 1), tiles, iteration=0), ReconstructionHook(interval=0)
+    hook.before_train(runner)
+    runner.iter = 9
+    hook.after_train_iter(runner, 9)
+    assert runner.pictures == []
+
+
 def test_the_model_is_found_in_its_wrapper(toy_egmim, tiles):
 
     @MODEL_WRAPPERS.register_module(name='FixedTilesTestWrapper', force=True)
@@ -193,9 +201,9 @@ def test_a_collapse_is_warned_of_once(toy_egmim, tiles):
 
 
 @pytest.mark.parametrize('hook', [ReconstructionHook, RepresentationHealthHook])
-@pytest.mark.parametrize('options', [dict(interval=0), dict(num_tiles=0)])
+@pytest.mark.parametrize('options', [dict(interval=-1), dict(num_tiles=0)])
 def test_bad_settings(hook, options):
-    with pytest.raises(ValueError, match=f'{hook.__name__}: interval and num_tiles must be at least 1'):
+    with pytest.raises(ValueError, match=f'{hook.__name__}: interval must be at least 0 and num_tiles at least 1'):
         hook(**options)
 
 
@@ -205,7 +213,7 @@ def test_mistakes_are_named_before_training(toy_egmim, tiles, write_image):
         ReconstructionHook(images='nowhere.png').before_train(stub(model, tiles))
     with pytest.raises(ValueError, match='100 px, must be a multiple of 32'):
         ReconstructionHook(size=100).before_train(stub(model, tiles))
-    with pytest.raises(ValueError, match='ReconstructionHook looks into egmim_mm.EGMIM, but the model is a Linear'):
+    with pytest.raises(ValueError, match='looks into egmim_mm.EGMIM, but the model is a Linear: turn the hook off'):
         ReconstructionHook().before_train(stub(nn.Linear(1, 1), tiles))
     runner = stub(model, tiles)
     runner.train_dataloader.dataset.pipeline = Compose([])

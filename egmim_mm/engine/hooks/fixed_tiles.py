@@ -22,13 +22,13 @@ class FixedTilesHook(Hook):
     depend on it.
 
     Args:
-        interval (int): Iterations.
+        interval (int): Iterations; 0 turns the hook off.
         num_tiles (int): Tiles, spread over the training data set.
         images (Sequence[str] | str, optional): Image files or folders to take instead.
         size (int, optional): Side of the tiles, px.
 
     Raises:
-        ValueError: Before training: an interval or number below 1, a model that is not EGMIM, tiles too small.
+        ValueError: A negative interval or no tiles. Before training: a model that is not EGMIM, tiles too small.
         FileNotFoundError, TileReadError: Before training: a tile that is missing or cannot be read.
     """
 
@@ -39,9 +39,9 @@ class FixedTilesHook(Hook):
                  num_tiles: int,
                  images: Sequence[str] | str | None = None,
                  size: int | None = None) -> None:
-        if interval < 1 or num_tiles < 1:
-            raise ValueError(f'{type(self).__name__}: interval and num_tiles must be at least 1, got {interval} and '
-                             f'{num_tiles}')
+        if interval < 0 or num_tiles < 1:
+            raise ValueError(f'{type(self).__name__}: interval must be at least 0 and num_tiles at least 1, got '
+                             f'{interval} and {num_tiles}')
         self.interval, self.num_tiles, self.size = interval, num_tiles, size
         self.images = [images] if isinstance(images, str) else images
         self.tiles: list[Tile] = []
@@ -55,12 +55,12 @@ class FixedTilesHook(Hook):
         """Do what the hook is for; the model is in eval mode, without gradients, after ``step`` iterations."""
 
     def before_train(self, runner: Runner) -> None:
-        if not is_main_process():
+        if not self._looks():
             return
         model = _unwrapped(runner.model)
         if not isinstance(model, EGMIM):
             raise ValueError(f'{type(self).__name__} looks into egmim_mm.EGMIM, but the model is a '
-                             f'{type(model).__name__}: take the hook out of the config')
+                             f'{type(model).__name__}: turn the hook off with interval=0')
         dataset = runner.train_dataloader.dataset
         tiles = dataset_tiles(dataset, self.num_tiles) if self.images is None else file_tiles(
             self.images, self.num_tiles, pipeline_of(dataset))
@@ -74,9 +74,11 @@ class FixedTilesHook(Hook):
                          batch_idx: int,
                          data_batch: dict | None = None,
                          outputs: dict | None = None) -> None:
-        due = self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner)
-        if due and is_main_process():
+        if self._looks() and (self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner)):
             self._look(runner, runner.iter + 1)
+
+    def _looks(self) -> bool:
+        return self.interval > 0 and is_main_process()
 
     def _look(self, runner: Runner, step: int) -> None:
         model = _unwrapped(runner.model)

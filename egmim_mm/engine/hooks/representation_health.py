@@ -22,7 +22,7 @@ class RepresentationHealthHook(FixedTilesHook):
     is warned of once. See :class:`FixedTilesHook` for when, for the data and for what is raised.
 
     Args:
-        interval (int): Iterations.
+        interval (int): Iterations; 0 turns the hook off.
         num_tiles (int): Tiles, spread over the training data set. The rank cannot exceed the number of places, which
             64 tiles of 128 px or more keep above the number of channels.
         images (Sequence[str] | str, optional): Image files or folders to take instead.
