@@ -147,11 +147,13 @@ def hog(images: Tensor, bins: int = 9, cell_size: int = 8) -> Tensor:
         Tensor: (B, bins, H / cell_size, W / cell_size) in [0, 1].
     """
     gradient = image_gradient(images)
-    magnitude = gradient.square().sum(1, keepdim=True).sqrt()
-    angle = torch.atan2(gradient[:, 1:], gradient[:, :1]) % math.pi
+    batch, _, height, width = gradient.shape
+    grid = (batch, height // cell_size, cell_size, width // cell_size, cell_size)
+    angle = torch.atan2(gradient[:, 1], gradient[:, 0]) % math.pi
     index = (angle * (bins / math.pi)).long() % bins  # rounding can give angle == pi
-    votes = torch.zeros(images.shape[0], bins, *images.shape[-2:], dtype=images.dtype, device=images.device)
-    votes.scatter_(1, index, magnitude)
-    cells = torch.nn.functional.avg_pool2d(votes, cell_size)
+    cell = torch.arange(batch * grid[1] * grid[3], device=images.device).view(batch, grid[1], 1, grid[3], 1)
+    votes = gradient.new_zeros(cell.numel() * bins)
+    votes.scatter_add_(0, (index.view(grid) + bins * cell).flatten(), gradient.square().sum(1).sqrt().flatten())
+    cells = votes.view(batch, grid[1], grid[3], bins).permute(0, 3, 1, 2) / cell_size**2
     # a cell whose mean gradient is under one 8-bit step holds noise: the eps keeps its target small
     return torch.nn.functional.normalize(cells, dim=1, eps=1 / 255)
