@@ -53,7 +53,7 @@ def parse_args() -> argparse.Namespace:
         new.add_argument('--images', nargs='+', metavar='FILE_OR_FOLDER',
                          help='other images than the training data of the config')
         new.add_argument('--size', type=int, help='side of the square that is cut from the centre of each image, px '
-                         "(default: the backbone's img_size, doubled until it is at least 224)")
+                         "(default: the first multiple of the backbone's img_size from 224 on)")
 
     edges = command('edges', 'Image and edge prior, as the config computes it or by several operators.')
     add_images(edges)
