@@ -68,3 +68,17 @@ def test_without_hog(structure):
     head = EdgeStructureHead((8, 16), channels=8, hog_bins=0)
     assert list(head.loss(*structure)) == ['edge']
     assert head(structure[0]).shape == (2, 1, 16, 16)
+
+
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
+def test_structure_head_does_not_depend_on_the_layout_of_its_input(structure, layout):
+    features = [f.contiguous(memory_format=layout).requires_grad_() for f in structure[0]]
+    torch.manual_seed(1)
+    head = EdgeStructureHead((8, 16), channels=8)
+    losses = head.loss(features, *structure[1:])
+    sum(losses.values()).backward()
+    plain = [f.detach().clone().requires_grad_() for f in structure[0]]
+    sum(head.loss(plain, *structure[1:]).values()).backward()
+    assert all(torch.allclose(a.grad, b.grad, atol=1e-6) for a, b in zip(features, plain))
+    # else distributed training copies, and warns of, every gradient
+    assert all(p.grad.stride() == p.stride() for p in head.parameters())

@@ -29,7 +29,8 @@ class EdgeWeightedReconstructionHead(BaseModule):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, in_channels, H / stride, W / stride) -> (B, out_channels, H, W) normalised pixels."""
-        return self.decoder(features)
+        # the small features, rather than all pixels, take the layout of the images they are compared with
+        return self.decoder(features.contiguous())
 
     def loss(self, prediction: Tensor, target: Tensor, hidden: Tensor, edge: Tensor) -> Tensor:
         """Args: prediction as from forward, target (B, C, H, W); hidden (B, 1, H, W), 1 = hidden; edge (B, 1, H, W)."""

@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 
+import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -38,6 +39,7 @@ class EdgeStructureHead(BaseModule):
         self.hog_bins = hog_bins
         self.project = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in in_channels)
         self.predict = nn.Sequential(nn.GELU(), nn.Conv2d(channels, 1 + hog_bins, 3, padding=1))
+        self.to(memory_format=torch.channels_last)  # as the features: upsampling and 1x1 are several times faster
         self.edge_loss = MODELS.build(edge_loss)
         self.hog_loss = MODELS.build(hog_loss) if hog_bins else None
 
