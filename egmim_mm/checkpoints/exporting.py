@@ -16,6 +16,7 @@ from .layouts import Weights, is_v2
 from .loading import read_backbone
 from .reading import describe_source
 
+_BACKBONE = re.compile(r'(patch_embed\.|mask_token$|stages\.|norm[0-3]\.)')
 TARGETS = ('egmim', 'mmseg', 'mmpretrain', 'timm', 'hf')
 _SHARED = ((r'^norm[0-2]\.', None), (r'\.ffn\.layers\.0\.0\.', '.mlp.fc1.'), (r'\.ffn\.layers\.1\.', '.mlp.fc2.'))
 _RENAMES = dict(
@@ -56,8 +57,9 @@ def export_weights(weights: Weights, target: str) -> Weights:
     Raises:
         CheckpointError: MMSegmentation has no Swin V2.
     """
+    weights = {k: v for k, v in weights.items() if _BACKBONE.match(k)}  # a head may stand beside it
     if target == 'egmim':
-        return dict(weights)
+        return weights
     if target in ('mmseg', 'mmpretrain'):
         if target == 'mmseg' and is_v2(weights):
             raise CheckpointError('MMSegmentation has no Swin V2: use --to mmpretrain')

@@ -103,6 +103,8 @@ def load_backbone(backbone: nn.Module, source: str, allow_partial: bool = False,
     report.share = sum(own[k].numel() for k in matched) / sum(p.numel() for p in own.values())
     if 'mask_token' in report.missing:
         report.notes.append('The mask token is not in the checkpoint: it starts from random values.')
+    elif 'mask_token' in matched and not matched['mask_token'].any():
+        report.notes.append('The mask token of the checkpoint is zero: it starts from random values.')
     if report.share < 0.99 and not allow_partial:
         raise CheckpointError(f'{report}\nThe checkpoint holds a {describe_arch(found.weights)}.\n'
                               'Less than 99 % fits: the checkpoint is of another architecture or arch setting '

@@ -16,7 +16,7 @@ from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 from .errors import CheckpointError
 
 _SCHEMES = ('http://', 'https://', 'file://')
-_HASH_IN_NAME = re.compile(r'-([0-9a-f]{8,64})\.')  # as in swin_t-704ceda3.pth
+_HASH_IN_NAME = re.compile(r'-(?=[0-9]*[a-f])([0-9a-f]{8,64})\.')  # as in swin_t-704ceda3.pth; a date is none
 _WAIT_S = 3600
 
 

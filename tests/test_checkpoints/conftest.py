@@ -92,7 +92,7 @@ def foreign():
     def timm(arch, window, size, v2=False, **options):
         kind = TimmSwinV2 if v2 else TimmSwin
         return randomize(kind(img_size=size, window_size=window, embed_dim=arch['embed_dims'], depths=arch['depths'],
-                              num_heads=arch['num_heads'], num_classes=5, **options))
+                              num_heads=arch['num_heads'], **{'num_classes': 5, **options}))
 
     def torchvision(arch, window, v2=False):
         blocks = dict(block=tv.SwinTransformerBlockV2, downsample_layer=tv.PatchMergingV2) if v2 else {}

@@ -44,7 +44,9 @@ def watch():
 
 def swin():
     torch.manual_seed(0)
-    return MaskedSwinTransformer(arch=ARCH, img_size=16, window_size=2)
+    backbone = MaskedSwinTransformer(arch=ARCH, img_size=16, window_size=2)
+    backbone.init_mask_token()  # a zero one would get new values at each load
+    return backbone
 
 
 def saved(content, **options):
