@@ -39,6 +39,8 @@ INSTALL_REQUIRES = [
     'pillow>=10.3',
     # 3.9: the first built for NumPy 2.
     'matplotlib>=3.9',
+    # Weights as tensors and text, nothing to unpickle. 0.4.3: the first built for NumPy 2.
+    'safetensors>=0.4.3',
     # Tables and progress bars, of which only long-stable calls are used.
     'rich>=13',
 ]

@@ -7,6 +7,7 @@ from egmim_mm.environment import quiet_imports
 quiet_imports()
 
 from egmim_mm.checkpoints import resolve_source  # noqa: E402
+from egmim_mm.checkpoints.sources import is_url  # noqa: E402
 from egmim_mm.engine.launch import (  # noqa: E402
     ConsoleRunner,
     LaunchError,
@@ -21,11 +22,14 @@ from egmim_mm.engine.launch import (  # noqa: E402
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file or work dir')
-    parser.add_argument('--work-dir', help='where results.json goes; default: the folder of the checkpoint')
+    parser.add_argument('checkpoint', help='checkpoint file, work dir or address')
+    parser.add_argument('--work-dir', help='where results.json goes; default: the folder of the checkpoint, '
+                        'work_dirs/<config name> for an address')
     parser.add_argument('--out', metavar='DIR', help='save the predicted class maps as PNG files')
     parser.add_argument('--show-dir', metavar='DIR', help='save pictures of image, truth and prediction')
     parser.add_argument('--tta', action='store_true', help='average over flips (the config must define tta_model)')
+    parser.add_argument('--trust-checkpoint', action='store_true',
+                        help='unpickle everything in the checkpoint; this can run code of its author')
     return parse_run_args(parser)
 
 
@@ -33,8 +37,10 @@ def main() -> None:
     args = parse_args()
     with user_errors():
         checkpoint = resolve_source(args.checkpoint)
-        cfg = load_config(args.config, args.work_dir or str(Path(checkpoint).parent), args.cfg_options)
+        beside = None if is_url(args.checkpoint) else str(Path(checkpoint).parent)
+        cfg = load_config(args.config, args.work_dir or beside, args.cfg_options)
         cfg.load_from = str(checkpoint)
+        cfg.trust_checkpoint = args.trust_checkpoint
         check_classes(cfg)
         adapt_to_device(cfg, args.launcher)
         if args.out:

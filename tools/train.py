@@ -22,7 +22,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--work-dir', help='where logs and checkpoints go; default work_dirs/<config name>')
     parser.add_argument('--resume', nargs='?', const=True, metavar='CKPT',
                         help='go on with the interrupted run in the work dir, or with this checkpoint of it')
-    parser.add_argument('--backbone', metavar='CKPT_OR_WORK_DIR', help='start a new run from these backbone weights')
+    parser.add_argument('--backbone', metavar='CKPT_WORK_DIR_OR_URL',
+                        help='start a new run from these backbone weights, of any known library')
+    parser.add_argument('--allow-partial', action='store_true',
+                        help='accept a --backbone of which less than 99 %% fits')
+    parser.add_argument('--trust-checkpoint', action='store_true',
+                        help='unpickle everything in the checkpoint; this can run code of its author')
     parser.add_argument('--amp', action='store_true', help='bfloat16 mixed precision (ignored without a GPU)')
     parser.add_argument('--seed', type=int, help='seed of initialisation, data order, augmentation and masks')
     return parse_run_args(parser)
@@ -33,7 +38,7 @@ def main() -> None:
     with user_errors():
         cfg = load_config(args.config, args.work_dir, args.cfg_options)
         check_classes(cfg)
-        start_or_resume(cfg, args.resume, args.backbone)
+        start_or_resume(cfg, args.resume, args.backbone, args.allow_partial, args.trust_checkpoint)
         adapt_to_device(cfg, args.launcher, args.amp)
         if args.seed is not None:
             cfg.randomness = dict(cfg.get('randomness', {}), seed=args.seed)

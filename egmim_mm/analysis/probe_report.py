@@ -9,6 +9,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from rich.console import Console
 from rich.table import Table
@@ -91,7 +92,7 @@ def build_backbone(cfg: Config, source: str, seed: int) -> nn.Module:
         backbone.init_weights()
     if source != SCRATCH:
         from egmim_mm.checkpoints import load_backbone
-        load_backbone(backbone, source)
+        print_log(str(load_backbone(backbone, source)), logger='current')
     return backbone
 
 

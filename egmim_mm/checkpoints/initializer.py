@@ -13,7 +13,7 @@ class BridgedCheckpoint:
     Example: ``init_cfg=dict(type='egmim_mm.BridgedCheckpoint', source='work_dirs/egmim_dapt_vaihingen')``.
 
     Args:
-        source (str): Checkpoint file or work dir.
+        source (str): Checkpoint file, work dir or URL.
         allow_partial, trust (bool): See :func:`load_backbone`.
     """
 

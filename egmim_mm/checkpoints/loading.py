@@ -1,54 +1,30 @@
-"""Backbone weights of another run -> MaskedSwinTransformer, with a report and no silent mismatch."""
+"""Backbone weights of another run or library -> MaskedSwinTransformer, with a report and no silent mismatch."""
 import math
 import re
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from .adapting import adapt_bands, differs_in_bands, is_square_table, resize_table
 from .errors import CheckpointError
-from .reading import read_checkpoint, resolve_source
+from .layouts import Conversion, Weights, convert, is_v2
+from .reading import read_checkpoint
+from .report import LoadReport
+from .sources import resolve_source
 
-# recomputed by the model, and of a size that depends on the window
-_BUFFERS = re.compile(r'(relative_position_index|relative_coords_table|attn_mask)$')
 _TABLE = 'relative_position_bias_table'
-_POSITIONS = (_TABLE, 'cpb_mlp.0.weight')  # of Swin, of Swin V2
-
-
-@dataclass
-class LoadReport:
-    """What became of every key. ``share`` is the share of backbone parameters (by count) that were loaded."""
-    source: str
-    format: str
-    loaded: list[str] = field(default_factory=list)
-    resized: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-    unused: list[str] = field(default_factory=list)
-    mismatched: list[str] = field(default_factory=list)
-    share: float = 0.0
-
-    def __str__(self) -> str:
-        lines = [f'Backbone from {self.source} ({self.format}): {self.share:.2%} of its parameters loaded']
-        notes = dict(resized='position tables resized to the window', missing='not in the checkpoint, keep their '
-                     'initial values', mismatched='another shape, not loaded', unused='in the checkpoint, not used')
-        lines.append(f'  {len(self.loaded):4d} loaded')
-        for name, note in notes.items():
-            keys = getattr(self, name)
-            if keys:
-                shown = ', '.join(keys[:6]) + (', ...' if len(keys) > 6 else '')
-                lines.append(f'  {len(keys):4d} {name} ({note}): {shown}')
-        return '\n'.join(lines)
+_BANDS = 'patch_embed.projection.weight'
 
 
 def convert_state_dict(state_dict: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
-    """Keys of a known layout -> keys of :class:`MaskedSwinTransformer`.
+    """Keys of a known layout -> keys of :class:`MaskedSwinTransformer` (``V2`` for Swin V2).
 
-    The layout is found by its keys, never by a file name: a model of this package, of mmpretrain or of
-    mmsegmentation (backbone under ``backbone.``), or a bare backbone.
+    The layout is found by its keys, never by a file name: OpenMMLab (this package, mmpretrain, mmseg), Microsoft
+    (Swin, SimMIM, GFM, CMID), timm, torchvision (also torchgeo, SatlasPretrain), Hugging Face transformers. The
+    backbone may stand under any prefix.
 
     Args:
-        state_dict (dict): Weights, possibly wrapped in ``state_dict`` / ``model`` and prefixed ``module.``.
+        state_dict (dict): Weights, possibly wrapped in ``state_dict`` / ``model`` / ... and prefixed ``module.``.
 
     Returns:
         tuple[dict, str]: Converted weights without recomputable buffers, and the name of the layout.
@@ -56,40 +32,48 @@ def convert_state_dict(state_dict: dict[str, Tensor]) -> tuple[dict[str, Tensor]
     Raises:
         CheckpointError: Empty, or no Swin backbone in it.
     """
-    for wrapper in ('state_dict', 'model'):
-        if isinstance(state_dict.get(wrapper), dict):
-            state_dict = state_dict[wrapper]
-    weights = {k.removeprefix('module.'): v for k, v in state_dict.items()
-               if isinstance(k, str) and isinstance(v, Tensor)}
-    if not weights:
-        raise CheckpointError('the checkpoint holds no weights')
-    name = 'bare MaskedSwinTransformer'
-    if any(k.startswith('backbone.') for k in weights):
-        weights = {k.removeprefix('backbone.'): v for k, v in weights.items() if k.startswith('backbone.')}
-        name = 'OpenMMLab model with a backbone'
-    if not any(k.endswith(_POSITIONS) for k in weights) or 'patch_embed.projection.weight' not in weights:
-        raise CheckpointError('no Swin backbone of a known layout in it; its first keys are '
-                              + ', '.join(list(weights)[:4]))
-    return {k: v for k, v in weights.items() if not _BUFFERS.search(k)}, name
+    conversion = convert(state_dict)
+    return conversion.weights, conversion.format
 
 
-def resize_table(table: Tensor, length: int) -> Tensor:
-    """Relative position table ((2w - 1)^2, heads) of one window -> ((2v - 1)^2 = length, heads), bicubic."""
-    old, new = round(table.shape[0]**0.5), round(length**0.5)
-    grid = table.T.reshape(1, -1, old, old)
-    return F.interpolate(grid, size=(new, new), mode='bicubic', align_corners=False).reshape(-1, length).T.contiguous()
+def read_backbone(source: str, trust: bool = False) -> tuple[str, Conversion]:
+    """Path and converted backbone weights of a checkpoint file, work dir or URL.
+
+    Raises:
+        CheckpointError: Unreadable, unsafe, or no Swin backbone in it.
+    """
+    path = resolve_source(source)
+    try:
+        return str(path), convert(read_checkpoint(path, trust))
+    except CheckpointError as error:
+        if str(path) in str(error):
+            raise
+        raise CheckpointError(f'{path}: {error}') from error
 
 
-def _is_square_table(table: Tensor, heads: int) -> bool:
-    return table.ndim == 2 and table.shape[1] == heads and math.isqrt(len(table))**2 == len(table) > 0
+def describe_arch(weights: Weights) -> str:
+    """Settings of the Swin that weights under our names belong to, as one line for a person."""
+    blocks = [re.match(r'stages\.(\d)\.blocks\.(\d+)\.', k) for k in weights]
+    depths = [len({m[2] for m in blocks if m and int(m[1]) == i}) for i in range(4)]
+    tables = [next((v for k, v in weights.items() if k.startswith(f'stages.{i}.') and k.endswith(
+        (_TABLE, 'cpb_mlp.2.weight'))), torch.empty(0, 0)) for i in range(4)]
+    v2 = is_v2(weights)
+    heads = [t.shape[0 if v2 else -1] if t.ndim else 0 for t in tables]
+    embedding = weights.get(_BANDS, torch.empty(0, 0))
+    sizes = tuple(embedding.shape) + (0, 0)
+    window = '' if v2 else f', window_size={(math.isqrt(len(tables[0]) if tables[0].ndim else 0) + 1) // 2}'
+    return (f'Swin{" V2" if v2 else ""} with embed_dims={sizes[0]}, depths={depths}, num_heads={heads}, '
+            f'in_channels={sizes[1]}{window}')
 
 
 def load_backbone(backbone: nn.Module, source: str, allow_partial: bool = False, trust: bool = False) -> LoadReport:
     """Load weights into a backbone.
 
+    Position tables are resized to the window, the patch embedding is adapted to the number of input bands.
+
     Args:
         backbone (MaskedSwinTransformer): Changed in place.
-        source (str): Checkpoint file or work dir.
+        source (str): Checkpoint file, work dir or URL.
         allow_partial (bool): Accept less than 99 % of the backbone's parameters.
         trust (bool): See :func:`read_checkpoint`.
 
@@ -100,41 +84,50 @@ def load_backbone(backbone: nn.Module, source: str, allow_partial: bool = False,
         CheckpointError: Unreadable, unsafe, another architecture, weights with NaN, or too little loaded.
             The backbone is unchanged then.
     """
-    path = resolve_source(source)
-    try:
-        weights, layout = convert_state_dict(read_checkpoint(path, trust))
-    except CheckpointError as error:
-        if str(path) in str(error):
-            raise
-        raise CheckpointError(f'{path}: {error}') from error
-
+    path, found = read_backbone(source, trust)
     own = dict(backbone.named_parameters())
-    report = LoadReport(str(path), layout)
+    report = LoadReport(path, found.format, outside=found.outside)
     matched = {}
     for key, parameter in own.items():
-        if key not in weights:
+        if key not in found.weights:
             report.missing.append(key)
             continue
-        weight = weights[key]
-        if key.endswith(_TABLE) and weight.shape != parameter.shape and _is_square_table(weight, parameter.shape[1]):
-            weight = resize_table(weight.float(), parameter.shape[0])
-            report.resized.append(key)
-        if weight.shape != parameter.shape:
-            report.mismatched.append(f'{key} {tuple(weight.shape)} for {tuple(parameter.shape)}')
+        weight = _fit(key, found.weights[key], parameter, report)
+        if weight is None:
             continue
         if not torch.isfinite(weight).all():
             raise CheckpointError(f'{path}: {key} holds NaN or infinity')
         matched[key] = weight
     report.loaded = list(matched)
-    report.unused = [k for k in weights if k not in own]
+    report.unused = [k for k in found.weights if k not in own]
     report.share = sum(own[k].numel() for k in matched) / sum(p.numel() for p in own.values())
+    if 'mask_token' in report.missing:
+        report.notes.append('The mask token is not in the checkpoint: it starts from random values.')
+    elif 'mask_token' in matched and not matched['mask_token'].any():
+        report.notes.append('The mask token of the checkpoint is zero: it starts from random values.')
     if report.share < 0.99 and not allow_partial:
-        raise CheckpointError(f'{report}\nLess than 99 % fits: the checkpoint is of another architecture or arch '
-                              'setting (embed_dims, depths, num_heads, in_channels). Use the same arch in both '
-                              'configs, or allow_partial=True if this is what you want.')
+        raise CheckpointError(f'{report}\nThe checkpoint holds a {describe_arch(found.weights)}.\n'
+                              'Less than 99 % fits: the checkpoint is of another architecture or arch setting '
+                              '(embed_dims, depths, num_heads, in_channels). Use the same arch in both configs, or '
+                              'allow_partial=True (--allow-partial) if this is what you want.')
     with torch.no_grad():
         for key, weight in matched.items():
             own[key].copy_(weight)
     if hasattr(backbone, 'init_mask_token'):
         backbone.init_mask_token()
     return report
+
+
+def _fit(key: str, weight: Tensor, parameter: Tensor, report: LoadReport) -> Tensor | None:
+    """A weight in float32 and the parameter's shape, or None where it cannot have it."""
+    shape = parameter.shape
+    if weight.shape == shape:
+        return weight.float()
+    if key.endswith(_TABLE) and is_square_table(weight, shape[1]):
+        report.resized.append(key)
+        return resize_table(weight.float(), shape[0])
+    if key == _BANDS and differs_in_bands(weight, parameter):
+        report.adapted.append(key)
+        return adapt_bands(weight.float(), shape[1])
+    report.mismatched.append(f'{key} {tuple(weight.shape)} for {tuple(shape)}')
+    return None

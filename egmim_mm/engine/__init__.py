@@ -7,8 +7,9 @@ from .hooks import (
     RepresentationHealthHook,
     SafeCheckpointHook,
 )
+from .layer_decay import SwinLayerDecay
 
 __all__ = [
     'FiniteLossHook', 'GlobalLossHook', 'IterationSeedHook', 'MaskCurriculumHook', 'ReconstructionHook',
-    'RepresentationHealthHook', 'SafeCheckpointHook'
+    'RepresentationHealthHook', 'SafeCheckpointHook', 'SwinLayerDecay'
 ]

@@ -14,6 +14,7 @@ from mmengine.logging import print_log
 from mmengine.runner import BaseLoop, Runner
 
 from egmim_mm.checkpoints import CheckpointError, describe_source
+from egmim_mm.checkpoints.mmengine_loading import load_weights_only
 from egmim_mm.datasets.tile_reading import TileReadError
 
 _TO_FILE_ONLY = ('Config:\n', '\n' + '-' * 60, 'Hooks will be executed', 'paramwise_options',
@@ -60,13 +61,19 @@ def settle_schedule(cfg: Config) -> None:
     cfg.param_scheduler = [s for s in schedulers if s.get('end', float('inf')) - s.get('begin', 0) >= 2]
 
 
-def start_or_resume(cfg: Config, resume: None | str | bool = None, backbone: str | None = None) -> None:
+def start_or_resume(cfg: Config,
+                    resume: None | str | bool = None,
+                    backbone: str | None = None,
+                    allow_partial: bool = False,
+                    trust: bool = False) -> None:
     """Set up one of: a new run, a new run from backbone weights, an interrupted run that goes on.
 
     Args:
         cfg (Config): Changed in place.
         resume (str | bool, optional): True = the newest checkpoint of the work dir, or a checkpoint file.
-        backbone (str, optional): Checkpoint or work dir of another run.
+        backbone (str, optional): Checkpoint, work dir of another run, or URL.
+        allow_partial (bool): Accept a backbone of which less than 99 % fits.
+        trust (bool): Unpickle everything in ``resume`` and ``backbone``.
 
     Raises:
         LaunchError: Both at once, the work dir holds a run that would be overwritten, or the model has an anchor
@@ -76,6 +83,9 @@ def start_or_resume(cfg: Config, resume: None | str | bool = None, backbone: str
     if resume and backbone:
         raise LaunchError('--resume goes on with an interrupted run, --backbone starts a new one from these weights: '
                           'give one of them')
+    if allow_partial and not backbone:
+        raise LaunchError('--allow-partial is about --backbone, which is not given')
+    cfg.trust_checkpoint = trust
     if resume:
         cfg.resume = True
         cfg.load_from = resume if isinstance(resume, str) else None
@@ -89,8 +99,11 @@ def start_or_resume(cfg: Config, resume: None | str | bool = None, backbone: str
         raise LaunchError(f'{cfg.work_dir} holds the checkpoints of an earlier run: add --resume to go on with it, '
                           'or give another --work-dir')
     if backbone:
-        cfg.backbone_source = describe_source(backbone)
-        cfg.model.backbone.init_cfg = dict(type='egmim_mm.BridgedCheckpoint', source=cfg.backbone_source.path)
+        cfg.backbone_source = describe_source(backbone, trust)
+        options = dict(allow_partial=True) if allow_partial else {}
+        options |= dict(trust=True) if trust else {}
+        cfg.model.backbone.init_cfg = dict(
+            type='egmim_mm.BridgedCheckpoint', source=cfg.backbone_source.path, **options)
     if cfg.model.get('anchor') is not None:
         _check_anchor(cfg.model.backbone)
 
@@ -177,7 +190,14 @@ def _last_message(error: Exception) -> str:
 
 
 class ConsoleRunner(Runner):
-    """MMEngine's Runner, with the dumps of environment, config and hooks kept to the log file."""
+    """MMEngine's Runner, with the dumps of environment, config and hooks kept to the log file.
+
+    It reads checkpoints without running code in them, unless the config has ``trust_checkpoint=True``.
+    """
+
+    def __init__(self, *args, cfg: Config | None = None, **kwargs) -> None:
+        load_weights_only(trust=bool((cfg or {}).get('trust_checkpoint', False)))
+        super().__init__(*args, cfg=cfg, **kwargs)
 
     def build_logger(self, *args, **kwargs) -> logging.Logger:
         logger = super().build_logger(*args, **kwargs)
@@ -190,9 +210,23 @@ class ConsoleRunner(Runner):
         """As MMEngine's, but a test refuses weights that do not fit: it would score a random head."""
         testing = not isinstance(self._train_loop, BaseLoop)
         try:
-            return super().load_checkpoint(filename, map_location, strict=strict or testing, **kwargs)
+            checkpoint = super().load_checkpoint(filename, map_location, strict=strict or testing, **kwargs)
+        except CheckpointError:
+            raise
         except RuntimeError as error:
             if not testing:
                 raise
             raise CheckpointError(f"{filename} does not hold the weights of this config's model (a pretraining "
                                   f'checkpoint, or another arch or number of classes?). {error}') from error
+        if self._resume:
+            _check_resumable(filename, checkpoint)
+        return checkpoint
+
+
+def _check_resumable(filename: str, checkpoint: dict) -> None:
+    meta = checkpoint.get('meta')
+    if not isinstance(meta, dict) or not {'epoch', 'iter'} <= meta.keys() or 'message_hub' not in checkpoint:
+        raise CheckpointError(f'{filename} is not the checkpoint of a run that can go on: it holds weights only. '
+                              'To start a new run from them, use --backbone')
+    # MMEngine would execute this text as a config file, only to look for a key that no config has
+    meta.pop('config', None)

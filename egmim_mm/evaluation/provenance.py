@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from egmim_mm.checkpoints.reading import file_sha256
+from egmim_mm.checkpoints.sources import file_sha256
 
 __all__ = ['device_description', 'file_sha256', 'git_state', 'package_versions', 'plain', 'write_json']
 

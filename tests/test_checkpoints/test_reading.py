@@ -1,13 +1,17 @@
 """Reading checkpoints: work dirs are resolved, no code in a file is run, every failure names the file."""
+import argparse
 import hashlib
 import os
 import pickle
 import random
+import sys
+import types
 
 import numpy as np
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer
+from safetensors.torch import save_file
 
 from egmim_mm.checkpoints import CheckpointError, describe_source, read_checkpoint, resolve_source
 
@@ -36,6 +40,46 @@ def test_payload_is_refused_and_not_run(tmp_path, save):
     assert not marker.exists()
     read_checkpoint(path, trust=True)  # proves that the payload works
     assert marker.exists()
+
+
+def test_all_names_are_listed(tmp_path):
+    content = dict(weight=torch.ones(2), a=Payload(tmp_path / 'marker'), b=random.Random(0), c=tmp_path)
+    torch.save(content, tmp_path / 'payload.pth')
+    with pytest.raises(CheckpointError) as caught:
+        read_checkpoint(tmp_path / 'payload.pth')
+    names = str(caught.value).partition('(')[2].partition(')')[0]
+    assert {'posix.mkdir', 'random.Random', 'pathlib.PosixPath'} <= set(names.split(', '))
+
+
+def test_settings_of_other_trainers_are_data(tmp_path, monkeypatch):
+    """timm keeps argparse's result, Swin and SimMIM a yacs configuration, which need not be installed to read it."""
+    module, package = types.ModuleType('yacs.config'), types.ModuleType('yacs')
+    module.CfgNode = type('CfgNode', (dict, ), dict(__module__='yacs.config'))
+    node = module.CfgNode(MODEL=module.CfgNode(TYPE='swin'))
+    node.frozen = True
+    content = dict(model=dict(weight=torch.ones(2)), config=node, args=argparse.Namespace(lr=0.1, model='swin'))
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, 'yacs', package)
+        patch.setitem(sys.modules, 'yacs.config', module)
+        torch.save(content, tmp_path / 'swin.pth')
+    checkpoint = read_checkpoint(tmp_path / 'swin.pth')
+    assert checkpoint['config'] == dict(MODEL=dict(TYPE='swin')) and checkpoint['args'].lr == 0.1
+    assert torch.equal(checkpoint['model']['weight'], torch.ones(2))
+
+
+def test_safetensors(tmp_path):
+    path = tmp_path / 'a.safetensors'
+    save_file(dict(weight=torch.arange(3.0)), path, dict(lineage='[{"experiment": "x"}]', format='pt'))
+    checkpoint = read_checkpoint(path)
+    assert checkpoint['state_dict']['weight'].tolist() == [0, 1, 2]
+    assert checkpoint['meta'] == dict(lineage=[dict(experiment='x')], format='pt')
+    content = path.read_bytes()
+    for damaged in (b'', content[:5], content[:-1], b'\xff' * 20 + content):
+        path.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match='a.safetensors is not a readable checkpoint, or is truncated'):
+            read_checkpoint(path)
+    save_file(dict(weight=torch.arange(3.0)), path, dict(lineage='no JSON'))
+    assert describe_source(str(path))['lineage'] == []
 
 
 class Attribute:

@@ -89,6 +89,23 @@ def test_new_run_from_backbone_weights(config, tmp_path, started):
     assert reloaded.backbone_source.sha256 == cfg.backbone_source.sha256
 
 
+def test_partial_and_trusted_backbones(config, tmp_path, started):
+    cfg = start(config, tmp_path / 'new', backbone=str(started), allow_partial=True, trust=True)
+    assert cfg.model.backbone.init_cfg == dict(
+        type='egmim_mm.BridgedCheckpoint', source=str(started / 'iter_2.pth'), allow_partial=True, trust=True)
+    assert cfg.trust_checkpoint is True
+    with pytest.raises(LaunchError, match='--allow-partial is about --backbone'):
+        start(config, tmp_path / 'new', allow_partial=True)
+
+
+def test_backbone_from_an_address(config, tmp_path, started, monkeypatch):
+    monkeypatch.setattr(torch.hub, '_hub_dir', str(tmp_path / 'hub'))
+    address = (started / 'iter_2.pth').resolve().as_uri()
+    cfg = start(config, tmp_path / 'new', backbone=address)
+    assert cfg.backbone_source.url == address
+    assert cfg.model.backbone.init_cfg.source == cfg.backbone_source.path != str(started / 'iter_2.pth')
+
+
 def test_resume(config, started):
     cfg = start(config, started, resume=True)
     assert cfg.resume is True and cfg.load_from is None
