@@ -5,7 +5,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
@@ -158,20 +158,25 @@ def _check_unique(sources: Sequence[Source]) -> None:
 
 
 def _run(sources: Sequence[Source], recipe: Recipe, out: Path, workers: int) -> Iterator[dict]:
-    """Results in the order in which they are ready."""
+    """Results in the order in which they are ready. Processes start before the first one is asked for."""
     job = partial(convert_source, recipe=recipe, out=out)
     if workers == 1 or len(sources) < 2:
-        yield from map(job, sources)
-        return
+        return map(job, sources)
     # fork: a new interpreter would import the whole stack first. Elsewhere than on Linux it is not safe.
     context = get_context('fork' if sys.platform == 'linux' else 'spawn')
-    with ProcessPoolExecutor(min(workers, len(sources)), context) as pool:
-        jobs = [pool.submit(job, source) for source in sources]
-        try:
-            for done in as_completed(jobs):
+    pool = ProcessPoolExecutor(min(workers, len(sources)), context)
+    return _results(pool, [pool.submit(job, source) for source in sources])
+
+
+def _results(pool: ProcessPoolExecutor, jobs: Sequence[Future]) -> Iterator[dict]:
+    try:
+        for done in as_completed(jobs):
+            try:
                 yield done.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+            except ConversionError as error:
+                raise ConversionError(str(error)) from error  # raised here: its traceback ends in this package
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def convert_source(source: Source, recipe: Recipe, out: Path) -> dict:

@@ -48,8 +48,7 @@ def claim(out: str | Path, settings: Mapping[str, Any], overwrite: bool = False)
             (out / JOURNAL).unlink(missing_ok=True)
     elif found is not None or any((out / folder).exists() for folder in FOLDERS):
         raise ConversionError(f'{out} holds a data set that was not made by these converters; choose another --out')
-    if found is None or found.get('settings') != settings:
-        write_whole(out / MANIFEST, _json(dict(generator=GENERATOR, complete=False, settings=settings)))
+    write_whole(out / MANIFEST, _json(dict(generator=GENERATOR, complete=False, settings=settings)))
     _remove_drafts(out)
     return _finished(out)
 

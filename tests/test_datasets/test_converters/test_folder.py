@@ -10,6 +10,7 @@ import rasterio
 from fake_downloads import labels, picture
 from mmengine.config import Config
 from PIL import Image
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import from_origin
 
 from egmim_mm.datasets import whole_files
@@ -64,8 +65,10 @@ def test_colour_and_palette_masks_in_the_form_of_dubai(areas, tmp_path_factory, 
             for x in (0, 1):
                 tile = out / 'ann_dir' / split / f'{name}_{x}_{y}_{x + 8}_{y + 8}.png'
                 assert (read(tile) == np.where(label == 2, 255, label)[y:y + 8, x:x + 8]).all()
-    with warnings.catch_warnings(), rasterio.open(folder / 'area_2/images/part_1.jpg') as file:
-        decoded = np.moveaxis(file.read(), 0, -1)  # JPEG decoders differ by a few levels
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', NotGeoreferencedWarning)
+        with rasterio.open(folder / 'area_2/images/part_1.jpg') as file:
+            decoded = np.moveaxis(file.read(), 0, -1)  # JPEG decoders differ by a few levels
     assert (read(out / 'img_dir/train/area_2/part_1_1_2_9_10.png') == decoded[2:10, 1:9]).all()
     assert manifest['splits']['train']['tiles'] == 8 and len(manifest['splits']['train']['sha256']) == 4
 
@@ -73,7 +76,7 @@ def test_colour_and_palette_masks_in_the_form_of_dubai(areas, tmp_path_factory, 
     base = request.config.rootpath / 'configs/_base_/datasets/segmentation.py'
     (out / 'dataset_config.py').write_text(text.replace('./segmentation.py', str(base)))
     cfg = Config.fromfile(out / 'dataset_config.py')
-    dataset = DATASETS.build(cfg.val_dataloader.dataset)
+    dataset = DATASETS.build(dict(cfg.val_dataloader.dataset, pipeline=[]))
     assert len(dataset) == 8 and dataset.metainfo['palette'] == RGB[:2].tolist()
     assert dataset.class_pixels().sum(axis=0).tolist() == list(
         manifest['splits']['val']['class_pixels']['ann_dir'].values())
@@ -243,6 +246,14 @@ def test_damaged_files_and_wrong_sizes_are_named(areas, tmp_path_factory, write_
     write_image(path, picture(0, 10, 8))
     with pytest.raises(ConversionError, match=r'part_1.png: the mask has 10 x 9 px .*part_1.jpg has 10 x 8'):
         convert_folder(str(folder), str(out / 'size'), **LIKE_DUBAI)
+
+
+def test_an_error_in_a_process_is_that_of_one_process(areas, tmp_path_factory):
+    folder, _ = areas
+    (folder / 'area_2/masks/part_2.png').write_bytes(b'text')
+    with pytest.raises(ConversionError, match='area_2/masks/part_2.png: not a raster') as caught:
+        convert_folder(str(folder), str(tmp_path_factory.mktemp('out') / 'mine'), **LIKE_DUBAI, workers=2)
+    assert [entry.path.name for entry in caught.traceback][-1] == 'conversion.py'  # tools print such errors in a line
 
 
 def test_two_images_of_one_name(areas, tmp_path_factory, write_image):
