@@ -37,6 +37,8 @@ INSTALL_REQUIRES = [
     'opencv-python>=4.10',
     # 10.3: fixes a buffer overflow with crafted images (CVE-2024-28219); imagery comes from anywhere.
     'pillow>=10.3',
+    # 1.4: the first line built for NumPy 2. Its wheels bring GDAL along.
+    'rasterio>=1.4',
     # 3.9: the first built for NumPy 2.
     'matplotlib>=3.9',
     # Weights as tensors and text, nothing to unpickle. 0.4.3: the first built for NumPy 2.

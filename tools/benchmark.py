@@ -2,6 +2,7 @@
 """Speed on this machine. Each measurement is one subcommand:
 
     python tools/benchmark.py pretrain configs/_base_/models/egmim_swin-tiny.py --batch 64 --amp
+    python tools/benchmark.py data
 """
 import argparse
 
@@ -26,6 +27,14 @@ def parse_args(argv=None) -> argparse.Namespace:
     command.add_argument('--out', help='folder of pretrain.json (default: work_dirs/benchmark/<config name>)')
     command.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE',
                          help='override values of the config')
+    command = commands.add_parser(
+        'data', help='random crops of a decoded raster against PNG tiles',
+        description='Make a raster of synthetic scenes, decode it once as RasterCrops does, and time random crops of '
+        "it against loading 512-px PNG tiles with mmcv's loader, in turn.")
+    command.add_argument('--size', type=int, default=10_000, help='side of the raster in px (default: %(default)s)')
+    command.add_argument('--crop', type=int, default=224, help='(default: %(default)s)')
+    command.add_argument('--crops', type=int, default=2000, help='(default: %(default)s)')
+    command.add_argument('--out', default='work_dirs/benchmark/data', help='folder of data.json (default: %(default)s)')
     return parser.parse_args(argv)
 
 
@@ -43,6 +52,15 @@ def run_pretrain(args: argparse.Namespace) -> None:
     print(f'wrote {out_dir}/pretrain.json')
 
 
+def run_data(args: argparse.Namespace) -> None:
+    import torch
+
+    from egmim_mm.analysis.loading_report import compare_loading, print_loading
+    torch.set_num_threads(1)  # CPU time can then be measured, which other processes do not distort
+    print_loading(compare_loading(args.out, args.size, args.crop, args.crops))
+    print(f'wrote {args.out}/data.json')
+
+
 def main(argv=None) -> None:
     quiet_imports()
     args = parse_args(argv)
@@ -52,7 +70,7 @@ def main(argv=None) -> None:
     # one line per parameter from init_weights would bury the table; warnings still show
     MMLogger.get_instance('benchmark', logger_name='mmengine', log_level='WARNING')
     with user_errors():
-        {'pretrain': run_pretrain}[args.command](args)
+        {'pretrain': run_pretrain, 'data': run_data}[args.command](args)
 
 
 if __name__ == '__main__':

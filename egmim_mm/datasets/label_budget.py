@@ -13,9 +13,10 @@ from numbers import Integral, Real
 
 import numpy as np
 
-__all__ = ['STRATEGIES', 'budget_count', 'covering_tiles', 'order_tiles', 'select_tiles']
+__all__ = ['STRATEGIES', 'UNITS', 'budget_count', 'covered_classes', 'covering_tiles', 'order_tiles', 'select_tiles']
 
 STRATEGIES = ('class_covering', 'random', 'source')
+UNITS = ('tile', 'source')
 
 # From this share of its labelled pixels on a class counts as covered by a tile: 260 px of a 512-px tile,
 # a 16-px patch. A few stray pixels of a class teach nothing.
@@ -26,7 +27,7 @@ MIN_SHARE = 0.001
 MAX_EXACT_CLASSES = 16
 
 
-def budget_count(budget: float | int | str, total: int) -> int:
+def budget_count(budget: float | int | str, total: int, unit: str = 'tile') -> int:
     """Number of tiles a budget stands for.
 
     Args:
@@ -34,21 +35,22 @@ def budget_count(budget: float | int | str, total: int) -> int:
             total)) tiles. An int >= 1 is a count. A string is either of them or a percentage: '5%'.
             So ``1.0`` and '100%' are all tiles and ``1`` is one tile.
         total (int): Number of tiles there are.
+        unit (str): What is counted, for messages.
 
     Raises:
         TypeError: A budget that is no number, or a bool.
         ValueError: 0, negative, a fraction above 1 or a count above ``total``.
     """
     if isinstance(budget, str):
-        return budget_count(_parse_budget(budget), total)
+        return budget_count(_parse_budget(budget), total, unit)
     if isinstance(budget, (bool, np.bool_)) or not isinstance(budget, Real):
         raise TypeError(f'label budget {budget!r} is a {type(budget).__name__}: give a fraction in (0, 1], '
                         "a count >= 1 or a percentage such as '5%'")
     if isinstance(budget, Integral):
         if budget < 1:
-            raise ValueError(f'label budget {budget} labels nothing: give at least 1 tile')
+            raise ValueError(f'label budget {budget} labels nothing: give at least 1 {unit}')
         if budget > total:
-            raise ValueError(f'label budget {budget} is larger than the data, which has {total} tiles')
+            raise ValueError(f'label budget {budget} is larger than the data, which has {total} {unit}s')
         return int(budget)
     if not 0 < budget <= 1:
         raise ValueError(f'label budget {budget} is a fraction outside (0, 1]; write a count without a '
@@ -67,7 +69,8 @@ def _parse_budget(text: str) -> float | int:
 
 
 def select_tiles(names: Sequence[str], class_pixels: np.ndarray, budget: float | int | str, seed: int = 0,
-                 strategy: str = 'class_covering', sources: Sequence[str] | None = None) -> list[str]:
+                 strategy: str = 'class_covering', sources: Sequence[str] | None = None,
+                 unit: str = 'tile') -> list[str]:
     """Choose the labelled tiles.
 
     Args:
@@ -79,15 +82,22 @@ def select_tiles(names: Sequence[str], class_pixels: np.ndarray, budget: float |
         strategy (str): ``class_covering``: every class that occurs is covered as soon as the number of
             tiles allows, then random. ``random``. ``source``: whole sources, one after the other in
             random order (labels from few places); the last one may be cut to keep the count exact.
-        sources (Sequence[str] | None): Source of each tile, for the strategy ``source``.
+        sources (Sequence[str] | None): Source of each tile, for the strategy and the unit ``source``.
+        unit (str): What the budget counts. ``tile``, or ``source``: whole source images or areas, chosen by
+            the strategy from the sums of their tiles; with ``class_covering`` or ``random``.
 
     Returns:
-        list[str]: Exactly ``budget_count(budget, N)`` names in the order of choice.
+        list[str]: Exactly ``budget_count(budget, N)`` names in the order of choice; with the unit ``source``
+        all tiles of exactly ``budget_count(budget, number of sources)`` sources.
 
     Raises:
         ValueError: Duplicate names, shapes that do not match, an unknown strategy, a bad budget.
         TypeError: A budget of a wrong type.
     """
+    if unit not in UNITS:
+        raise ValueError(f"unknown unit '{unit}'; there are {', '.join(UNITS)}")
+    if unit == 'source':
+        return _tiles_of_sources(names, class_pixels, budget, seed, strategy, sources)
     count = budget_count(budget, len(names))
     return order_tiles(names, class_pixels, seed, strategy, sources)[:count]
 
@@ -104,8 +114,7 @@ def order_tiles(names: Sequence[str], class_pixels: np.ndarray, seed: int = 0,
 
     order = sorted(range(len(names)), key=lambda i: _rank(seed, names[i]))
     if strategy == 'source':
-        if sources is None or len(sources) != len(names) or any(source is None for source in sources):
-            raise ValueError("strategy 'source' needs the source of every tile")
+        _check_sources(names, sources, "strategy 'source'")
         order.sort(key=lambda i: _rank(seed, f'source:{sources[i]}'))  # stable: keeps the order inside
     elif strategy == 'class_covering':
         pixels = np.asarray(class_pixels)
@@ -115,6 +124,29 @@ def order_tiles(names: Sequence[str], class_pixels: np.ndarray, seed: int = 0,
         chosen = set(first)
         order = [order[i] for i in first] + [t for i, t in enumerate(order) if i not in chosen]
     return [names[i] for i in order]
+
+
+def _tiles_of_sources(names: Sequence[str], class_pixels: np.ndarray, budget: float | int | str, seed: int,
+                      strategy: str, sources: Sequence[str] | None) -> list[str]:
+    if strategy == 'source':
+        raise ValueError("unit 'source' needs the strategy class_covering or random")
+    _check_sources(names, sources, "unit 'source'")
+    groups = sorted(set(sources))
+    row = {source: i for i, source in enumerate(groups)}
+    pixels = None
+    if class_pixels is not None:
+        pixels = np.zeros((len(groups), np.shape(class_pixels)[1]), dtype=np.int64)
+        np.add.at(pixels, [row[source] for source in sources], class_pixels)
+    count = budget_count(budget, len(groups), 'source')
+    tiles: dict[str, list[str]] = {source: [] for source in groups}
+    for name, source in sorted(zip(names, sources)):
+        tiles[source].append(name)
+    return [name for source in order_tiles(groups, pixels, seed, strategy)[:count] for name in tiles[source]]
+
+
+def _check_sources(names: Sequence[str], sources: Sequence[str] | None, what: str) -> None:
+    if sources is None or len(sources) != len(names) or any(source is None for source in sources):
+        raise ValueError(f'{what} needs the source of every tile')
 
 
 def covering_tiles(class_pixels: np.ndarray, min_share: float = MIN_SHARE) -> list[int]:
@@ -131,7 +163,7 @@ def covering_tiles(class_pixels: np.ndarray, min_share: float = MIN_SHARE) -> li
     Returns:
         list[int]: Row numbers, the tile that adds most classes first.
     """
-    covered = _covered_classes(class_pixels, min_share)  # (N, K) bool
+    covered = covered_classes(class_pixels, min_share)  # (N, K) bool
     covered = covered[:, covered.any(axis=0)]
     tiles = [sum(1 << int(k) for k in np.flatnonzero(row)) for row in covered]  # class sets as bits
     missing = (1 << covered.shape[1]) - 1
@@ -150,8 +182,8 @@ def covering_tiles(class_pixels: np.ndarray, min_share: float = MIN_SHARE) -> li
     return _most_classes_first(chosen, tiles)
 
 
-def _covered_classes(class_pixels: np.ndarray, min_share: float) -> np.ndarray:
-    """(N, K) integers -> (N, K) bool: which classes each tile covers."""
+def covered_classes(class_pixels: np.ndarray, min_share: float = MIN_SHARE) -> np.ndarray:
+    """(N, K) integers -> (N, K) bool: which classes each tile covers, as :func:`covering_tiles` counts it."""
     shares = class_pixels / np.maximum(class_pixels.sum(axis=1, keepdims=True), 1)
     covered = np.zeros(shares.shape, dtype=bool)
     for k in range(shares.shape[1]):

@@ -68,21 +68,37 @@ class MaskValues:
         Raises:
             ValueError: A wrong shape or a value that is in neither list, with the number of its pixels.
         """
+        classes, unknown = self.classify(raw)
+        if unknown:
+            listed = ', '.join(f'{self.show(v)} ({c} px)' for v, c in list(unknown.items())[:8])
+            more = f' and {len(unknown) - 8} more' if len(unknown) > 8 else ''
+            allowed = ', '.join(self.show(v) for v in self.values)
+            ignored = ', '.join(self.show(v) for v in self.ignore) or 'none'
+            raise ValueError(f'values that are not in the class list: {listed}{more}; mask_values are '
+                             f'{allowed}, ignore_values {ignored}')
+        return classes
+
+    def classify(self, raw: np.ndarray) -> tuple[np.ndarray, dict[int, int]]:
+        """As :meth:`to_classes`, but values in neither list become 255 and are counted.
+
+        Returns:
+            tuple: (H, W) uint8 classes; {file value: pixels} of the unknown values, ascending.
+
+        Raises:
+            ValueError: A wrong shape or type.
+        """
         packed = self._pack(raw)
         table = _lookup_table(self)
         # Out-of-table numbers (32-bit masks) are unknown: keep them from wrapping round.
         known = packed if packed.max(initial=0) < len(table) else np.where(packed < len(table), packed, 0)
         stored = table[known]
         unknown = (stored == 0) | (known != packed)
+        counted = {}
         if unknown.any():
+            stored = np.where(unknown, IGNORE + 1, stored)
             found, counts = np.unique(packed[unknown], return_counts=True)
-            listed = ', '.join(f'{self.show(int(v))} ({c} px)' for v, c in zip(found[:8], counts[:8]))
-            more = f' and {len(found) - 8} more' if len(found) > 8 else ''
-            allowed = ', '.join(self.show(v) for v in self.values)
-            ignored = ', '.join(self.show(v) for v in self.ignore) or 'none'
-            raise ValueError(f'values that are not in the class list: {listed}{more}; mask_values are '
-                             f'{allowed}, ignore_values {ignored}')
-        return (stored - 1).astype(np.uint8)
+            counted = dict(zip(found.tolist(), counts.tolist()))
+        return (stored - 1).astype(np.uint8), counted
 
     def _pack(self, raw: np.ndarray) -> np.ndarray:
         """One non-negative integer per pixel, (H, W)."""

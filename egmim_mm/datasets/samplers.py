@@ -10,7 +10,7 @@ from mmengine.logging import print_log
 from torch.utils.data import Sampler
 
 from ..registry import DATA_SAMPLERS
-from .label_budget import STRATEGIES, select_tiles
+from .label_budget import STRATEGIES, UNITS, select_tiles
 from .position_seed import SampleIndex, mix_seed
 
 __all__ = ['LabelBudgetSampler', 'SampleIndex', 'StreamSampler']
@@ -96,6 +96,7 @@ class LabelBudgetSampler(StreamSampler):
             the run. Always write it in a config: MMEngine fills a missing ``seed`` of any sampler with
             the run's seed, and runs with different seeds would then learn from different tiles.
         strategy (str): ``class_covering``, ``random`` or ``source``.
+        unit (str): What the budget counts: ``tile`` or ``source`` (whole source images or areas).
         shuffle (bool): Whether the tiles come in random order.
         order_seed (int | None): Seed of the order and of the augmentation. None: drawn by MMEngine's
             ``sync_random_seed``, which follows the run's seed.
@@ -105,18 +106,20 @@ class LabelBudgetSampler(StreamSampler):
 
     Raises:
         TypeError: A dataset without tile names, or a budget of a wrong type.
-        ValueError: A budget of 0 or larger than the data, an unknown strategy.
+        ValueError: A budget of 0 or larger than the data, an unknown strategy or unit.
     """
 
     def __init__(self, dataset: Sized, budget: float | int | str, seed: int | None = 0,
-                 strategy: str = 'class_covering', shuffle: bool = True,
-                 order_seed: int | None = None) -> None:
+                 strategy: str = 'class_covering', shuffle: bool = True, order_seed: int | None = None,
+                 unit: str = 'tile') -> None:
         if not hasattr(dataset, 'tile_names'):
             raise TypeError(f'LabelBudgetSampler needs a dataset with tile names, such as SegmentationTiles; '
                             f'{type(dataset).__name__} has none')
         if strategy not in STRATEGIES:
             raise ValueError(f"unknown strategy '{strategy}'; there are {', '.join(STRATEGIES)}")
-        self.budget, self.strategy = budget, strategy
+        if unit not in UNITS:
+            raise ValueError(f"unknown unit '{unit}'; there are {', '.join(UNITS)}")
+        self.budget, self.strategy, self.unit = budget, strategy, unit
         # The Runner passes None with ``diff_rank_seed=True``; the choice of tiles must not become random.
         self.seed = 0 if seed is None else int(seed)
         self.tile_names, summary = self._choose_once(dataset)
@@ -143,7 +146,7 @@ class LabelBudgetSampler(StreamSampler):
     def _choose(self, dataset) -> tuple[list[str], str]:
         names = list(dataset.tile_names)
         pixels = dataset.class_pixels()
-        chosen = select_tiles(names, pixels, self.budget, self.seed, self.strategy, dataset.sources)
+        chosen = select_tiles(names, pixels, self.budget, self.seed, self.strategy, dataset.sources, self.unit)
         return chosen, self._summary(dataset, names, pixels, chosen)
 
     def _summary(self, dataset, names: list[str], pixels: np.ndarray, chosen: list[str]) -> str:
@@ -155,5 +158,6 @@ class LabelBudgetSampler(StreamSampler):
         covered = ', '.join(f'{c} {n / total:.1%}' for c, n in zip(classes, counts) if n) or 'none'
         absent = ', '.join(c for c, n in zip(classes, counts) if not n) or 'none'
         shown = ', '.join(chosen[:10]) + (', ...' if len(chosen) > 10 else '')
-        return (f'Label budget {self.budget} (seed {self.seed}, {self.strategy}): {len(chosen)} of '
+        of_sources = ' of the sources' if self.unit == 'source' else ''
+        return (f'Label budget {self.budget}{of_sources} (seed {self.seed}, {self.strategy}): {len(chosen)} of '
                 f'{len(names)} tiles labelled: {shown}; classes covered: {covered}; not covered: {absent}')

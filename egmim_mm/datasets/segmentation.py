@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,6 +34,9 @@ class SegmentationTiles(SeededByPosition, BaseSegDataset):
         ann_file (str): Split file with one tile name per line. Empty: every image.
         img_suffix (str | Sequence[str]): Ending(s) of image files.
         seg_map_suffix (str): Ending of mask files.
+        source_pattern (str | None): Regular expression on the tile name whose first group is the source, for
+            label budgets over whole source images, as in the configs of Vaihingen and iSAID.
+            None: the folder ``*`` stands for.
         metainfo (dict): ``classes`` and, for colour masks or pictures, ``palette`` ((R, G, B) or
             '#RRGGBB' per class).
         mask_format (str): ``index``: single-channel files with class indices. ``color``: RGB or palette
@@ -57,8 +61,9 @@ class SegmentationTiles(SeededByPosition, BaseSegDataset):
     def __init__(self, data_root: str, data_prefix: dict | None = None,
                  include: str | Sequence[str] | None = None, ann_file: str = '',
                  img_suffix: str | Sequence[str] = '.jpg', seg_map_suffix: str = '.png',
-                 metainfo: dict | None = None, mask_format: str = 'index', mask_values: Sequence | None = None,
-                 ignore_values: Sequence = (), test_mode: bool = False, check_first: int = 5000,
+                 source_pattern: str | None = None, metainfo: dict | None = None,
+                 mask_format: str = 'index', mask_values: Sequence | None = None, ignore_values: Sequence = (),
+                 test_mode: bool = False, check_first: int = 5000,
                  reduce_zero_label: bool = False, pipeline: Sequence = (), **kwargs: Any) -> None:
         if reduce_zero_label:
             raise ValueError('reduce_zero_label=True is not supported: for masks with 0 = ignored and classes '
@@ -67,7 +72,7 @@ class SegmentationTiles(SeededByPosition, BaseSegDataset):
             raise ValueError(f'ignore_index must be {IGNORE}: list the file values to ignore in ignore_values')
         metainfo = _with_rgb_palette(metainfo if metainfo is not None else self.METAINFO)
         self.mask_table = _mask_table(metainfo, mask_format, mask_values, ignore_values)
-        self.include, self.check_first = include, check_first
+        self.include, self.check_first, self.source_pattern = include, check_first, source_pattern
         if data_prefix is None:
             data_prefix = dict(img_path='images', seg_map_path='masks')
         super().__init__(ann_file=ann_file, img_suffix=img_suffix, seg_map_suffix=seg_map_suffix,
@@ -102,9 +107,21 @@ class SegmentationTiles(SeededByPosition, BaseSegDataset):
 
     @property
     def sources(self) -> list[str] | None:
-        """N sources (the folder ``*`` stands for), or None for a data set without ``*``."""
+        """N sources, or None for a data set with neither ``source_pattern`` nor ``*``.
+
+        Raises:
+            ValueError: ``source_pattern`` does not match a tile name.
+        """
+        if self.source_pattern is not None:
+            return [self._source(name) for name in self.tile_names]
         sources = [self.get_data_info(i)['source'] for i in range(len(self))]
         return None if any(source is None for source in sources) else sources
+
+    def _source(self, name: str) -> str:
+        match = re.match(self.source_pattern, name)
+        if match is None or not match.groups():
+            raise ValueError(f"source_pattern {self.source_pattern!r} finds no group in the tile name '{name}'")
+        return match[1]
 
     def class_pixels(self) -> np.ndarray:
         """(N, K) int64: pixels of each class in each tile.

@@ -1,4 +1,5 @@
 """Label budgets: exact, nested, covering, independent of the file order."""
+import random
 from itertools import combinations
 
 import numpy as np
@@ -6,7 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from egmim_mm.datasets.label_budget import budget_count, covering_tiles, order_tiles, select_tiles
+from egmim_mm.datasets.label_budget import (
+    budget_count,
+    covered_classes,
+    covering_tiles,
+    order_tiles,
+    select_tiles,
+)
 
 
 def make_tiles(count=40, classes=5, seed=0):
@@ -71,6 +78,45 @@ def test_covers_as_soon_as_possible_in_any_file_order(seed, classes, count, shuf
     assert order_tiles([names[i] for i in shuffled], pixels[shuffled], seed) == order
 
 
+@settings(max_examples=2000, deadline=None, database=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 7), st.integers(1, 5), st.sampled_from(['class_covering', 'random']))
+def test_any_table_gives_exact_nested_covering_budgets(seed, count, classes, strategy):
+    shuffler = random.Random(seed)
+    pixels = np.random.default_rng(seed).choice([0, 0, 3, 400, 9000], (count, classes))
+    names = [f'tile_{i}' for i in range(count)]
+    shuffled = shuffler.sample(range(count), count)
+    areas = shuffler.randint(1, 3)
+    other_names, other_pixels = [names[i] for i in shuffled], pixels[shuffled]
+
+    small, large = sorted((shuffler.randint(1, len(names)), shuffler.randint(1, len(names))))
+    few, many = (select_tiles(names, pixels, count, seed, strategy) for count in (small, large))
+    assert (len(set(few)), len(set(many))) == (small, large) and many[:small] == few
+    assert select_tiles(other_names, other_pixels, large, seed, strategy) == many
+    if strategy == 'class_covering':
+        held, needed = covered_classes(pixels), max(1, len(covering_tiles(pixels)))
+        rows = [names.index(name) for name in select_tiles(names, pixels, needed, seed)]
+        assert (held[rows].any(axis=0) == held.any(axis=0)).all()
+
+    sources = {name: f'area_{i % areas}' for i, name in enumerate(names)}
+    total = len(set(sources.values()))
+    small, large = sorted((shuffler.randint(1, total), shuffler.randint(1, total)))
+    few, many = (select_tiles(names, pixels, count, seed, strategy, list(sources.values()), 'source')
+                 for count in (small, large))
+    chosen = {sources[name] for name in many}
+    assert len(chosen) == large and many[:len(few)] == few and len({sources[name] for name in few}) == small
+    assert sorted(many) == sorted(name for name in names if sources[name] in chosen)  # whole sources
+    assert many == select_tiles(other_names, other_pixels, large, seed, strategy, [sources[n] for n in other_names],
+                                'source')
+
+
+def test_a_budget_over_sources_covers_the_classes_with_whole_sources():
+    names = ['a_0', 'a_1', 'b_0', 'b_1', 'c_0', 'c_1']
+    pixels = np.array([[9, 0, 0], [9, 0, 0], [9, 0, 0], [0, 9, 0], [9, 0, 0], [0, 0, 9]])
+    for seed in range(5):
+        chosen = select_tiles(names, pixels, 2, seed, sources=[name[0] for name in names], unit='source')
+        assert sorted(chosen) == ['b_0', 'b_1', 'c_0', 'c_1']
+
+
 def test_seeds_differ_in_the_first_tile_too():
     names, _ = make_tiles()
     pixels = np.full((len(names), 5), 1000)  # every tile holds every class
@@ -125,6 +171,10 @@ def test_source_takes_whole_sources_one_after_the_other():
     (dict(class_pixels=np.ones((2, 3))), r'shape \(2, 3\), expected \(3, classes\)'),
     (dict(strategy='source'), 'needs the source of every tile'),
     (dict(strategy='source', sources=['x', None, 'y']), 'needs the source of every tile'),
+    (dict(unit='pixel'), "unknown unit 'pixel'"),
+    (dict(unit='source'), "unit 'source' needs the source of every tile"),
+    (dict(unit='source', strategy='source', sources=['x', 'x', 'y']), 'needs the strategy class_covering or random'),
+    (dict(unit='source', budget=3, sources=['x', 'x', 'y']), 'larger than the data, which has 2 sources'),
 ])
 def test_bad_input(change, message):
     arguments = dict(names=['a', 'b', 'c'], class_pixels=np.ones((3, 3)), budget=1) | change

@@ -149,3 +149,13 @@ def test_failure_on_rank_0_reaches_the_others(monkeypatch):
     monkeypatch.setattr(samplers, 'broadcast_object_list', receive)
     with pytest.raises(RuntimeError, match='no masks'):
         LabelBudgetSampler(Tiles(), budget=1)
+
+
+def test_a_budget_over_sources():
+    dataset = Tiles()
+    dataset.sources = [f'area_{i // 5}' for i in range(20)]
+    sampler = LabelBudgetSampler(dataset, budget=2, unit='source', order_seed=0)
+    assert len(sampler.tile_names) == 10
+    assert len({dataset.sources[dataset.tile_names.index(name)] for name in sampler.tile_names}) == 2
+    with pytest.raises(ValueError, match="unknown unit 'pixel'"):
+        LabelBudgetSampler(dataset, budget=2, unit='pixel')

@@ -63,6 +63,12 @@ def test_names_sources_and_classes(area):
     assert dataset.metainfo['palette'] == [[255, 0, 0], [0, 255, 0], [0, 0, 255]]
 
 
+def test_sources_from_the_tile_names(area):
+    assert area_tiles(area, source_pattern=r'.*(_[ab])/').sources == ['_a', '_a', '_b', '_b']
+    with pytest.raises(ValueError, match="finds no group in the tile name 'tile_a/part_1'"):
+        assert area_tiles(area, source_pattern='tile_b/(.*)').sources
+
+
 @pytest.mark.parametrize('tile', range(4))
 def test_rgb_and_palette_masks_become_classes(area, tile):
     sample = area_tiles(area)[tile]

@@ -17,7 +17,10 @@ tiles = dict(
     data_root='data/iSAID',
     metainfo=metainfo,
     img_suffix='.png',
+    source_pattern=r'(P\d+)_',  # the image a patch was cut from
     seg_map_suffix='_instance_color_RGB.png')
-train_dataloader = dict(dataset=dict(**tiles, data_prefix=dict(img_path='img_dir/train', seg_map_path='ann_dir/train')))
+train_dataloader = dict(
+    sampler=dict(unit='source'),  # patches overlap: a budget over patches would hold parts of unlabelled ones
+    dataset=dict(**tiles, data_prefix=dict(img_path='img_dir/train', seg_map_path='ann_dir/train')))
 val_dataloader = dict(dataset=dict(**tiles, data_prefix=dict(img_path='img_dir/val', seg_map_path='ann_dir/val')))
 test_dataloader = val_dataloader

@@ -12,6 +12,7 @@ tiles = dict(
     data_root='data/vaihingen',
     metainfo=metainfo,
     img_suffix='.png',
+    source_pattern=r'(.+?)(?:_\d+){4}$',  # the image a tile was cut from, for budgets over whole images
     mask_values=(1, 2, 3, 4, 5),
     ignore_values=(0, 6))
 train_dataloader = dict(dataset=dict(**tiles, data_prefix=dict(img_path='img_dir/train', seg_map_path='ann_dir/train')))

@@ -1,7 +1,6 @@
 """Write synthetic scenes to disk in the folder layout of mmsegmentation."""
 
 import json
-import os
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -10,6 +9,7 @@ from pathlib import Path
 import cv2
 from rich.progress import track
 
+from ..whole_files import write_whole
 from .classes import CLASSES, PALETTE
 from .scene import make_scene
 
@@ -88,7 +88,7 @@ def _claim(root, manifest, overwrite):
             for scene in folder.glob('scene_*.png'):
                 scene.unlink()
     root.mkdir(parents=True, exist_ok=True)
-    _write_whole(path, json.dumps(manifest, indent=2).encode() + b'\n')
+    write_whole(path, json.dumps(manifest, indent=2).encode() + b'\n')
 
 
 def _paths(root, split, index):
@@ -102,15 +102,4 @@ def _write_scene(root, size, seed, job):
     image, mask = make_scene(scene_seed(seed, split, index), size)
     for path in _paths(root, split, index):
         array = mask if path.parent.parent.name == 'ann_dir' else image[..., ::-1]
-        _write_whole(path, cv2.imencode('.png', array)[1].tobytes())
-
-
-def _write_whole(path, content):
-    """Write through a temporary name, so that an interrupted run leaves no half file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        write_whole(path, cv2.imencode('.png', array)[1].tobytes())

@@ -1,0 +1,123 @@
+"""Which tiles to label first, before any label exists: tiles that differ from each other and are typical."""
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from sklearn.cluster import KMeans
+from sklearn.metrics import pairwise_distances
+from sklearn.preprocessing import StandardScaler
+
+from egmim_mm.edges import edge_prior
+
+__all__ = ['METHODS', 'choose_tiles', 'image_statistics', 'read_statistics']
+
+METHODS = ('typical_cluster', 'k_centre')
+
+SIDE = 256  # px: enough for colours and for how much structure there is, and quick to decode
+
+
+def image_statistics(image: np.ndarray) -> np.ndarray:
+    """Colours and edges of an image as 33 numbers.
+
+    Args:
+        image: (H, W, 3) uint8, RGB.
+
+    Returns:
+        (33,) float64: mean and standard deviation of R, G, B in [0, 1] (6); histograms of hue, weighted by saturation
+        (8), of saturation (4) and of value (4), each with sum <= 1; of edge strength (4) and of edge strength averaged
+        over 16-px cells (4); mean and standard deviation of edge strength, and of the cells' colour spread (3).
+    """
+    rgb = image.astype(np.float64) / 255
+    hsv = np.asarray(Image.fromarray(image).convert('HSV'), np.float64) / 255
+    hue, saturation, value = (hsv[..., i].ravel() for i in range(3))
+    tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
+    edge = edge_prior(tensor, floor=0.05)[0, 0].double().numpy()  # the floor keeps flat images flat
+    rows, columns = edge.shape[0] // 16 * 16, edge.shape[1] // 16 * 16
+    cells = edge[:rows, :columns].reshape(rows // 16, 16, columns // 16, 16).mean(axis=(1, 3)).ravel()
+    spread = rgb[:rows, :columns].reshape(rows // 16, 16, columns // 16, 16, 3).mean(axis=(1, 3)).std(axis=(0, 1))
+    return np.concatenate([
+        rgb.mean(axis=(0, 1)), rgb.std(axis=(0, 1)),
+        _histogram(hue, 8, saturation), _histogram(saturation, 4), _histogram(value, 4),
+        _histogram(edge.ravel(), 4), _histogram(cells, 4), [edge.mean(), edge.std(), spread.mean()]])
+
+
+def _histogram(values: np.ndarray, bins: int, weights: np.ndarray | None = None) -> np.ndarray:
+    return np.histogram(values, bins, (0, 1), weights=weights)[0] / values.size
+
+
+def read_statistics(paths: Iterable[str | Path]) -> np.ndarray:
+    """:func:`image_statistics` of files, shrunk to at most 256 px: (N, 33) float64.
+
+    Raises:
+        ValueError: A file that Pillow cannot read.
+    """
+    rows = []
+    for path in paths:
+        try:
+            with Image.open(path) as image:
+                image.draft('RGB', (2 * SIDE, 2 * SIDE))  # JPEG decodes at a fraction of the size
+                image = image.convert('RGB')
+                image.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
+                rows.append(image_statistics(np.asarray(image)))
+        except (OSError, SyntaxError) as error:
+            raise ValueError(f'{path}: cannot be read as an image ({error})') from error
+    return np.stack(rows)
+
+
+def choose_tiles(features: np.ndarray, count: int, method: str = 'typical_cluster', seed: int = 0) -> list[int]:
+    """Pick tiles to label.
+
+    Args:
+        features: (N, D) float; each column is brought to mean 0 and standard deviation 1 first.
+        count: Tiles to pick, in [1, N].
+        method: ``typical_cluster``: k-means with ``count`` clusters; of each the tile with the smallest mean distance
+            to its nearest neighbours in the cluster, the largest cluster first (TypiClust: Hacohen et al., ICML 2022).
+            ``k_centre``: the most central tile, then always the one farthest from all picked ones (Sener and
+            Savarese, ICLR 2018); finds outliers first.
+        seed: Of k-means; ``k_centre`` starts from a random tile for seeds above 0.
+
+    Returns:
+        Indices in the order of choice.
+
+    Raises:
+        ValueError: An unknown method, or a count that is not in [1, N].
+    """
+    if method not in METHODS:
+        raise ValueError(f"unknown method '{method}'; there are {', '.join(METHODS)}")
+    if not 1 <= count <= len(features):
+        raise ValueError(f'{count} tiles cannot be chosen from {len(features)}')
+    scaled = StandardScaler().fit_transform(features)
+    return (_typical_cluster if method == 'typical_cluster' else _k_centre)(scaled, count, seed)
+
+
+def _typical_cluster(features: np.ndarray, count: int, seed: int) -> list[int]:
+    labels = KMeans(count, n_init=10, random_state=seed).fit_predict(features)
+    clusters = sorted((np.flatnonzero(labels == k) for k in np.unique(labels)), key=lambda c: (-len(c), c[0]))
+    chosen = [int(cluster[_most_typical(features[cluster])]) for cluster in clusters]
+    if len(chosen) < count:  # fewer different tiles than clusters
+        chosen += [i for i in range(len(features)) if i not in chosen][:count - len(chosen)]
+    return chosen
+
+
+def _most_typical(features: np.ndarray, neighbours: int = 20) -> int:
+    distances = np.sort(pairwise_distances(features), axis=1)[:, 1:neighbours + 1]
+    return int(distances.mean(axis=1).argmin()) if distances.size else 0
+
+
+def _k_centre(features: np.ndarray, count: int, seed: int) -> list[int]:
+    distances = pairwise_distances(features)
+    first = int(distances.mean(axis=1).argmin()) if seed == 0 else int(np.random.default_rng(seed).integers(
+        len(features)))
+    chosen, nearest = [first], distances[first].copy()
+    while len(chosen) < count:
+        nearest[chosen] = -1
+        chosen.append(int(nearest.argmax()))
+        nearest = np.minimum(nearest, distances[chosen[-1]])
+    return chosen
+
+
+def pool_features(maps: Sequence[torch.Tensor]) -> np.ndarray:
+    """Feature maps of one image, (1, C, h, w) each -> (sum of C,) float64: means over positions."""
+    return torch.cat([feature.mean(dim=(0, 2, 3)) for feature in maps]).double().cpu().numpy()

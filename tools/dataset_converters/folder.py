@@ -1,0 +1,54 @@
+#!/usr/bin/env python
+"""Any folder of images and masks -> tiles:
+
+    python tools/dataset_converters/folder.py MY_FOLDER --out data/mine --classes road=#6EC1E4 water=#E2A929 \
+        --ignore '#000000' --val 'area_5/*'
+"""
+import argparse
+
+from egmim_mm.environment import quiet_imports
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    from egmim_mm.datasets.converters.command import add_options
+    from egmim_mm.datasets.image_files import SUFFIXES
+    parser = argparse.ArgumentParser(description='A folder of images and masks, colours or numbers, any raster format '
+                                     '-> tiles of 512 px. GeoTIFF stays GeoTIFF, with transform and CRS.')
+    add_options(parser, 'folder with the images and masks', None, 512, None, compat=False, partial=False)
+    parser.add_argument('--images', default='images', help="their folder; one part may be '*' (default: %(default)s)")
+    parser.add_argument('--masks', default='masks', help="their folder; one part may be '*' (default: %(default)s)")
+    parser.add_argument('--image-suffix', nargs='+', default=SUFFIXES, help='endings of images')
+    parser.add_argument('--mask-suffix', nargs='+', default=SUFFIXES, help='endings of masks')
+    parser.add_argument('--classes', nargs='+', required=True, metavar='NAME[=VALUE]',
+                        help='road=#6EC1E4 ... for colours, road=3 ... for numbers, road ... for 0, 1, 2, ...')
+    parser.add_argument('--ignore', nargs='+', default=(), metavar='VALUE', help='colours or numbers without label')
+    parser.add_argument('--max-stray', type=float, default=0.0, metavar='SHARE',
+                        help='share of a mask that may have other values, which become unlabelled (default: 0)')
+    parser.add_argument('--val', nargs='+', default=(), metavar='PATTERN', help='names of validation images')
+    parser.add_argument('--unlabeled', action='store_true', help='images without mask go to img_dir/unlabeled')
+    parser.add_argument('--whole', action='store_true', help='do not cut: one tile for each image')
+    parser.add_argument('--bands', type=int, nargs='+', help='bands to keep, from 1 on')
+    parser.add_argument('--scale', type=float, nargs=2, metavar=('LOW', 'HIGH'), help='values that become 0 and 255')
+    return parser.parse_args(argv)
+
+
+def main(argv=None) -> None:
+    quiet_imports()
+    args = parse_args(argv)
+    from egmim_mm.datasets.converters.command import print_manifest, settle_grid
+    from egmim_mm.datasets.converters.folder import convert_folder
+    from egmim_mm.engine.launch import user_errors
+    from egmim_mm.evaluation.provenance import git_state
+    with user_errors():
+        crop, stride = (None, None) if args.whole else settle_grid(args, 512, 512)
+        manifest = convert_folder(
+            args.source, args.out, args.classes, args.ignore, args.images, args.masks, args.image_suffix,
+            args.mask_suffix, args.val, args.unlabeled, args.max_stray, args.bands,
+            tuple(args.scale) if args.scale else None, crop, stride, workers=args.workers, overwrite=args.overwrite,
+            code=git_state())
+        print_manifest(manifest, args.out)
+        print(f'wrote {args.out}/dataset_config.py: copy it to configs/_base_/datasets')
+
+
+if __name__ == '__main__':
+    main()
