@@ -1,3 +1,4 @@
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -53,9 +54,9 @@ class MaskedStages:
         if self.mask_token is not None and not self.mask_token.any():
             trunc_normal_(self.mask_token, std=0.02)
 
+    @abstractmethod
     def run_stage(self, index: int, x: Tensor, hw_shape: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
         """Output (B, L, C) of stage ``index - 1``, or the tokens -> output of stage ``index`` and its (h, w)."""
-        raise NotImplementedError
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, ...]:
         """Feature maps of the stages ``out_indices``.
