@@ -21,7 +21,7 @@ _OPTIONS = dict(
     sobel=dict(),
     scharr=dict(sigma=0.0),
     laplacian=dict(sigma=2.0),
-    canny=dict(sigma=2.0, low=0.1, high=0.2),
+    canny=dict(sigma=2.0, low=0.1, high=0.2, rho=1.0),
     structure_tensor=dict(sigma=1.0, rho=3.0))
 OPERATORS = tuple(_OPTIONS)
 
@@ -118,8 +118,12 @@ def supported(valid: Tensor, operator: str = 'gaussian_sobel', **options) -> Ten
         Tensor: (B, 1, H, W) bool: ``valid`` without a margin as wide as the operator's filters reach.
     """
     options = operator_options(operator, **options)
-    size = valid.shape[-2:]
-    reach = 1 + sum(_radius(options.get(name, 0.0), size) for name in ('sigma', 'rho')) + (operator == 'canny')
+    blurs = sum(_radius(options.get(name, 0.0), valid.shape[-2:]) for name in ('sigma', 'rho'))
+    return _erode(valid, 1 + blurs + (operator == 'canny'))  # thinning looks one pixel further
+
+
+def _erode(valid: Tensor, reach: int) -> Tensor:
+    """Pixels with valid ones alone within ``reach`` px, rows and columns one after the other."""
     missing = (~valid).float()
     for kernel, padding in (((2 * reach + 1, 1), (reach, 0)), ((1, 2 * reach + 1), (0, reach))):
         missing = F.max_pool2d(missing, kernel, stride=1, padding=padding)
@@ -151,23 +155,23 @@ def _magnitude(gradient: Tensor) -> Tensor:
     return gradient.square().sum(1, keepdim=True).sqrt()
 
 
-def _sobel(gray: Tensor, counted: Tensor | None, sigma: float = 0.0) -> Tensor:
+def _sobel(gray: Tensor, valid: Tensor | None, sigma: float = 0.0) -> Tensor:
     return _magnitude(image_gradient(gray, sigma))
 
 
-def _scharr(gray: Tensor, counted: Tensor | None, sigma: float) -> Tensor:
+def _scharr(gray: Tensor, valid: Tensor | None, sigma: float) -> Tensor:
     across = gray.new_tensor([3, 10, 3]).div(16).outer(gray.new_tensor([-1, 0, 1]).div(2))
     smooth = _smooth(gray, sigma)
     return _magnitude(torch.cat([filter2d(smooth, kernel[None], 'replicate') for kernel in (across, across.T)], 1))
 
 
-def _laplacian(gray: Tensor, counted: Tensor | None, sigma: float) -> Tensor:
+def _laplacian(gray: Tensor, valid: Tensor | None, sigma: float) -> Tensor:
     # kornia.filters.laplacian has the 8-neighbour kernel, about three times the Laplacian
     second = spatial_gradient(_smooth(gray, sigma), mode='diff', order=2, normalized=False)[:, 0]
     return (second[:, :1] + second[:, 2:]).abs()
 
 
-def _structure_tensor(gray: Tensor, counted: Tensor | None, sigma: float, rho: float) -> Tensor:
+def _structure_tensor(gray: Tensor, valid: Tensor | None, sigma: float, rho: float) -> Tensor:
     dx, dy = image_gradient(gray, sigma).split(1, dim=1)
     xx, xy, yy = _smooth(torch.cat([dx * dx, dx * dy, dy * dy], 1), rho).split(1, dim=1)
     energy = xx + yy
@@ -175,15 +179,17 @@ def _structure_tensor(gray: Tensor, counted: Tensor | None, sigma: float, rho: f
     return energy.sqrt() * coherence.clamp(max=1)
 
 
-def _canny(gray: Tensor, counted: Tensor | None, sigma: float, low: float, high: float) -> Tensor:
+def _canny(gray: Tensor, valid: Tensor | None, sigma: float, low: float, high: float, rho: float) -> Tensor:
     gradient = image_gradient(gray, sigma)
-    magnitude = _magnitude(gradient)
-    top = image_quantile(magnitude, valid=counted).clamp(min=TINY)
-    ridges = thin(gradient) if counted is None else thin(gradient) & counted
+    magnitude, ridges = _magnitude(gradient), thin(gradient)
+    if valid is not None:  # before tracking, which would carry the outline of a hole far into the image
+        valid = _erode(valid, 2 + _radius(sigma, gray.shape[-2:]))
+        ridges = ridges & valid
+    top = image_quantile(magnitude, valid=valid).clamp(min=TINY)
     edges = hysteresis(ridges & (magnitude >= low * top), magnitude >= high * top)
-    return magnitude.where(edges, 0.0)
+    return _smooth(magnitude.where(edges, 0.0), rho)
 
 
-# (B, 1, H, W) luminance, pixels that count, options -> (B, 1, H, W) response
+# (B, 1, H, W) luminance, pixels with data, options -> (B, 1, H, W) response
 RESPONSES = dict(gaussian_sobel=_sobel, sobel=_sobel, scharr=_scharr, laplacian=_laplacian, canny=_canny,
                  structure_tensor=_structure_tensor)

@@ -37,16 +37,18 @@ def edge_response(images: Tensor, operator: str = 'gaussian_sobel', valid: Tenso
     ``sobel``            Sobel magnitude                      none
     ``scharr``           Scharr magnitude                     ``sigma=0``
     ``laplacian``        absolute 5-point Laplacian (1/px^2)  ``sigma=2``
-    ``canny``            Sobel magnitude on Canny's edges     ``sigma=2``, ``low=0.1``, ``high=0.2``: shares
-                                                              of the image's q99 of the Sobel magnitude
+    ``canny``            Sobel magnitude on Canny's edges,    ``sigma=2``; ``low=0.1``, ``high=0.2``: shares
+                         blurred                              of the image's q99 of the Sobel magnitude;
+                                                              ``rho=1``: the Gaussian over the edges
     ``structure_tensor`` sqrt(trace J) x coherence            ``sigma=1``, ``rho=3``: the Gaussian over
                                                               products of derivatives
     ==================== ==================================== ==============================================
 
     ``sigma`` is the Gaussian before the derivative, px; 0 = none. J is the structure tensor (Foerstner & Guelch
     1987; Bigun & Granlund 1987) with eigenvalues l1 >= l2, trace J = l1 + l2 and coherence (l1 - l2) / (l1 + l2):
-    1 at a straight edge, near 0 in texture and at corners. Canny's edges are thin lines, see
-    :func:`egmim_mm.canny.thin` and :func:`egmim_mm.canny.hysteresis`. Borders: :mod:`egmim_mm.edge_operators`.
+    1 at a straight edge, near 0 in texture and at corners. Canny's edges are lines of one pixel that keep their
+    strength, which tells class boundaries better than a binary map; see :func:`egmim_mm.canny.thin` and
+    :func:`egmim_mm.canny.hysteresis`. Borders: :mod:`egmim_mm.edge_operators`.
 
     Args:
         images (Tensor): (B, C, H, W) float in [0, 1], uint8 (0..255) or uint16 (0..65535); RGB order when C = 3.
@@ -72,7 +74,7 @@ def _respond(images: Tensor, operator: str, valid: Tensor | None, **options) -> 
             raise ValueError(f'valid must be a bool {tuple(gray.shape)} tensor, got {valid.dtype} {tuple(valid.shape)}')
         gray, counted = gray.where(valid, 0.0), supported(valid, operator, **options)  # no-data may be NaN
     with torch.autocast(images.device.type, enabled=False):  # bfloat16 drowns small gradients
-        response = RESPONSES[operator](gray, counted, **options)
+        response = RESPONSES[operator](gray, valid, **options)
     return response if counted is None else response.where(counted, 0.0), counted
 
 

@@ -31,8 +31,10 @@ def test_edges_are_those_of_scikit_image(low, high):
     magnitude = np.hypot(ndimage.sobel(smoothed, 0, mode='nearest'), ndimage.sobel(smoothed, 1, mode='nearest'))
     top = np.quantile(magnitude, 0.99, method='inverted_cdf')
     expected = feature.canny(smoothed, sigma=0, low_threshold=low * top, high_threshold=high * top, mode='nearest')
-    found = edge_response(torch.from_numpy(image)[None, None], 'canny', low=low, high=high)[0, 0].numpy()
-    np.testing.assert_allclose(found, np.where(expected, magnitude / 8, 0), atol=1e-12)
+    lines = np.where(expected, magnitude / 8, 0)
+    for rho, strength in ((0, lines), (1, ndimage.gaussian_filter(lines, 1, mode='mirror', truncate=3))):
+        found = edge_response(torch.from_numpy(image)[None, None], 'canny', low=low, high=high, rho=rho)
+        np.testing.assert_allclose(found[0, 0].numpy(), strength, atol=1e-12)
 
 
 def test_both_sides_of_an_ideal_step_are_kept():
@@ -67,3 +69,15 @@ def test_hysteresis_follows_a_chain_to_its_end_in_its_own_image_only():
     strong[0, 0, 0, 0] = True
     found = hysteresis(weak, strong)
     assert torch.equal(found[0], weak[0]) and not found[1].any()
+
+
+def test_a_hole_does_not_draw_an_outline():
+    image = torch.from_numpy(smooth_noise(3))[None, None]
+    valid = torch.ones_like(image, dtype=torch.bool)
+    valid[..., 30:40, 30:40] = False
+    plain, holed = (edge_response(image, 'canny', mask, low=0.0, high=0.0) for mask in (None, valid))
+    # reach: Gaussian 6, Sobel 1, thinning 1, blur 3; lines are cut at 8 px, which the blur carries on to 11
+    assert holed[..., 19:51, 19:51].max() == 0
+    far = torch.ones_like(valid)
+    far[..., 19:51, 19:51] = False
+    assert torch.equal(holed[far], plain[far])

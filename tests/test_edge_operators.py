@@ -96,7 +96,7 @@ def test_images_smaller_than_the_filters(operator):
     assert prior.shape == (1, 1, 5, 7) and torch.isfinite(prior).all() and prior.max() <= 1
 
 
-REACH = dict(gaussian_sobel=7, sobel=1, scharr=1, laplacian=7, canny=8, structure_tensor=13)
+REACH = dict(gaussian_sobel=7, sobel=1, scharr=1, laplacian=7, canny=11, structure_tensor=13)
 
 
 @pytest.mark.parametrize('operator', OPERATORS)

@@ -10,13 +10,13 @@ from rich.progress import track
 
 from egmim_mm.datasets import UnlabeledTiles
 from egmim_mm.datasets.tile_reading import read_image
+from egmim_mm.edge_operators import TINY
 from egmim_mm.edges import edge_response, image_quantile
 from egmim_mm.evaluation.provenance import git_state, package_versions, write_json
 
 from .crops import window_starts
 from .edge_quality import parse_operator, to_batch
 
-FLAT = 1e-6  # below this a window holds no structure at all, as no-data areas do
 BATCH = 32
 PERCENTILES = (1, 5, 10, 25, 50, 75, 90, 99)
 
@@ -68,7 +68,7 @@ def measure_floor(folder: str, operator: str = 'gaussian_sobel', percentile: flo
                   limit: int = 1000, out_dir: str = 'work_dirs/edge_floor') -> dict:
     """Recommend a floor: windows flatter than all but ``percentile`` % of a folder's are not amplified.
 
-    Windows without any structure (no data) do not count. Writes ``edge_floor.json`` and ``edge_floor.png``.
+    Windows without any structure (no-data areas) do not count. Writes ``edge_floor.json`` and ``edge_floor.png``.
 
     Args:
         folder, operator, crop, limit: See :func:`top_responses`.
@@ -84,7 +84,7 @@ def measure_floor(folder: str, operator: str = 'gaussian_sobel', percentile: flo
     if not 0 <= percentile <= 100:
         raise ValueError(f'percentile = {percentile} must lie in [0, 100]')
     values, images = top_responses(folder, operator, crop, limit)
-    counted = values[values >= FLAT].astype(np.float64)
+    counted = values[values >= TINY].astype(np.float64)
     if not len(counted):
         raise ValueError(f'none of the {len(values)} windows of {folder} has any structure: are the images constant?')
     floor = float(np.percentile(counted, percentile))

@@ -25,7 +25,8 @@ class EdgePrior(nn.Module):
             - ``sobel``: none
             - ``scharr``: ``sigma=0``
             - ``laplacian``: ``sigma=2``
-            - ``canny``: ``sigma=2``, thresholds ``low=0.1``, ``high=0.2`` as shares of the q99 of the image
+            - ``canny``: ``sigma=2``, thresholds ``low=0.1``, ``high=0.2`` as shares of the q99 of the image,
+              ``rho=1`` over the edges
             - ``structure_tensor``: ``sigma=1`` before the derivatives, ``rho=3`` over their products
 
     Raises:

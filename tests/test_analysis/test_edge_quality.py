@@ -118,7 +118,7 @@ def test_labels_without_boundaries_are_named(label):
 def test_operators_are_parsed_with_all_their_options():
     assert parse_operator('sobel') == dict(operator='sobel', floor=0.0)
     assert parse_operator('canny:low=0.05,sigma=1,floor=0.1') == dict(operator='canny', floor=0.1, sigma=1.0, low=0.05,
-                                                                      high=0.2)
+                                                                      high=0.2, rho=1.0)
 
 
 @pytest.mark.parametrize('text, message', [
