@@ -1,5 +1,5 @@
-# Each file of this folder changes one thing of this one: EGMIM on the 48 training images of Dubai, at CPU size. Start it
-# from the weights of gppt.py (--backbone). For another data set or backbone change this file alone.
+# Each file of this folder changes one thing of this one: EGMIM on the 48 training images of Dubai, at CPU size. Start
+# it from the weights of gppt.py (--backbone). For another data set or backbone change this file alone.
 _base_ = [
     '../_base_/models/egmim_swin-pico.py', '../_base_/datasets/unlabeled.py', '../_base_/schedules/dapt.py',
     '../_base_/pretrain_runtime.py'

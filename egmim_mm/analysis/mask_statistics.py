@@ -105,8 +105,9 @@ def report_policies(folder: str, include: str | None, number: int, size: int, ra
                     out: str) -> None:
     """Compare ``POLICIES`` on crops of a folder, print a table (Markdown) and write ``masks.json``."""
     rows = compare_policies(random_crops(folder, number, size, seed, include), ratio=ratio, seed=seed)
-    write_json(Path(out) / 'masks.json', dict(rows=rows, meaning=STATISTICS, folder=folder, include=include,
-                                              crops=number, size=size, ratio=ratio, seed=seed, versions=package_versions(), git=git_state()))
+    write_json(Path(out) / 'masks.json', dict(
+        rows=rows, meaning=STATISTICS, folder=folder, include=include, crops=number, size=size, ratio=ratio, seed=seed,
+        versions=package_versions(), git=git_state()))
     table = Table(box=box.MARKDOWN)
     for header in ('policy', 'distance, px', 'edges hidden', 'strong visible', 'largest hidden area'):
         table.add_column(header)
