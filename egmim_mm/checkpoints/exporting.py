@@ -14,7 +14,7 @@ from .channel_order import has_merged_channels, to_official
 from .errors import CheckpointError
 from .layouts import Weights, is_v2
 from .loading import read_backbone
-from .reading import describe_source
+from .sources import file_sha256
 
 _BACKBONE = re.compile(r'(patch_embed\.|mask_token$|stages\.|norm[0-3]\.)')
 TARGETS = ('egmim', 'mmseg', 'mmpretrain', 'timm', 'hf')
@@ -114,15 +114,13 @@ def convert_file(source: str, target: Path, to: str = 'egmim', trust: bool = Fal
         raise CheckpointError(f'{target}: OpenMMLab reads no .safetensors, so --to {to} needs a .pth')
     if target.exists():
         raise CheckpointError(f'{target} exists: choose another name')
-    path, found = read_backbone(source, trust)
+    path, found, lineage = read_backbone(source, trust)
     for key, weight in found.weights.items():
         if not torch.isfinite(weight.float()).all():
             raise CheckpointError(f'{path}: {key} holds NaN or infinity')
-    origin = describe_source(source, trust)
-    step = dict(experiment='convert_checkpoint', config=None, iterations=0, seed=None, source=origin['sha256'])
-    meta = dict(format='pt', layout=to, source_sha256=origin['sha256'], source_format=found.format,
-                egmim_mm=__version__)
-    lineage = [*origin['lineage'], step]
+    digest = file_sha256(path)
+    lineage = [*lineage, dict(experiment='convert_checkpoint', config=None, iterations=0, seed=None, source=digest)]
+    meta = dict(format='pt', layout=to, source_sha256=digest, source_format=found.format, egmim_mm=__version__)
     # copies: safetensors refuses tensors that share memory
     weights = {k: v.clone(memory_format=torch.contiguous_format) for k, v in export_weights(found.weights, to).items()}
     partial = target.with_name(f'.{target.name}.partial')

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from .adapting import adapt_bands, differs_in_bands, is_square_table, resize_table
 from .errors import CheckpointError
 from .layouts import Conversion, Weights, convert, is_v2
-from .reading import read_checkpoint
+from .reading import lineage_of, read_checkpoint
 from .report import LoadReport
 from .sources import resolve_source
 
@@ -36,15 +36,16 @@ def convert_state_dict(state_dict: dict[str, Tensor]) -> tuple[dict[str, Tensor]
     return conversion.weights, conversion.format
 
 
-def read_backbone(source: str, trust: bool = False) -> tuple[str, Conversion]:
-    """Path and converted backbone weights of a checkpoint file, work dir or URL.
+def read_backbone(source: str, trust: bool = False) -> tuple[str, Conversion, list[dict]]:
+    """Path, converted backbone weights and lineage of a checkpoint file, work dir or URL.
 
     Raises:
         CheckpointError: Unreadable, unsafe, or no Swin backbone in it.
     """
     path = resolve_source(source)
     try:
-        return str(path), convert(read_checkpoint(path, trust))
+        checkpoint = read_checkpoint(path, trust)
+        return str(path), convert(checkpoint), lineage_of(checkpoint)
     except CheckpointError as error:
         if str(path) in str(error):
             raise
@@ -84,7 +85,7 @@ def load_backbone(backbone: nn.Module, source: str, allow_partial: bool = False,
         CheckpointError: Unreadable, unsafe, another architecture, weights with NaN, or too little loaded.
             The backbone is unchanged then.
     """
-    path, found = read_backbone(source, trust)
+    path, found, _ = read_backbone(source, trust)
     own = dict(backbone.named_parameters())
     report = LoadReport(path, found.format, outside=found.outside)
     matched = {}

@@ -105,8 +105,13 @@ def describe_source(source: str, trust: bool = False) -> dict[str, Any]:
         foreign weights); ``url`` if it was one.
     """
     path = resolve_source(source)
-    meta = read_checkpoint(path, trust).get('meta')
-    lineage = meta.get('lineage') if isinstance(meta, dict) else None
-    lineage = [step for step in lineage if isinstance(step, dict)] if isinstance(lineage, list) else []
+    lineage = lineage_of(read_checkpoint(path, trust))
     url = dict(url=str(source)) if is_url(source) else {}
     return dict(path=str(path), sha256=file_sha256(path), lineage=lineage, **url)
+
+
+def lineage_of(checkpoint: dict[str, Any]) -> list[dict]:
+    """One entry per run that the weights of a checkpoint went through; empty for foreign ones."""
+    meta = checkpoint.get('meta')
+    lineage = meta.get('lineage') if isinstance(meta, dict) else None
+    return [step for step in lineage if isinstance(step, dict)] if isinstance(lineage, list) else []

@@ -26,8 +26,16 @@ watched = dict(on=False, acts=[])
 
 
 def _watch(event, arguments):
-    if watched['on'] and event.startswith(ACTS) and not event.startswith(HARMLESS):
+    if watched['on'] and event.startswith(ACTS) and not event.startswith(HARMLESS) and not _importing():
         watched['acts'].append(event)
+
+
+def _importing():
+    """Whether a library is loading a module of its own, as torch and codecs do on first use."""
+    frame = sys._getframe()
+    while frame is not None and not frame.f_code.co_filename.startswith('<frozen importlib'):
+        frame = frame.f_back
+    return frame is not None
 
 
 class Payload:
