@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-__all__ = ['SUFFIXES', 'find_images', 'matches_any']
+__all__ = ['SUFFIXES', 'find_images', 'matches_any', 'walk_images']
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.tif', '.tiff', '.bmp', '.webp')
 
@@ -27,16 +27,23 @@ def find_images(folder: str, suffixes: Sequence[str] = SUFFIXES, recursive: bool
     Raises:
         FileNotFoundError: There is no such folder.
     """
+    return walk_images(folder, suffixes, recursive)[0]
+
+
+def walk_images(folder: str, suffixes: Sequence[str] = SUFFIXES,
+                recursive: bool = True) -> tuple[list[str], list[str]]:
+    """What :func:`find_images` gives, and the paths of the folders that were searched."""
     if not os.path.isdir(folder):
         raise FileNotFoundError(f'folder {folder} does not exist')
     endings = tuple(suffix.lower() for suffix in suffixes)
-    found, visited = [], set()
+    found, visited, searched = [], set(), []
     for base, folders, files in os.walk(folder, followlinks=True):
         if os.path.realpath(base) in visited:  # a link back up would never end
             folders.clear()
             continue
         visited.add(os.path.realpath(base))
+        searched.append(base)
         folders[:] = sorted(f for f in folders if not f.startswith('.')) if recursive else []
         found += [Path(base, f).relative_to(folder).as_posix() for f in files
                   if f.lower().endswith(endings) and not f.startswith('.')]
-    return sorted(found)
+    return sorted(found), searched

@@ -9,7 +9,8 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from ..registry import DATASETS
-from .image_files import SUFFIXES, find_images, matches_any
+from .file_index import indexed_images
+from .image_files import SUFFIXES, matches_any
 from .position_seed import SampleIndex, SeededByPosition
 from .tile_reading import TileReadError, image_size
 
@@ -19,6 +20,8 @@ __all__ = ['UnlabeledTiles']
 @DATASETS.register_module()
 class UnlabeledTiles(SeededByPosition, BaseDataset):
     """Every image below a folder, or the images of a list file. No labels.
+
+    The list of a large folder is kept, see :func:`~egmim_mm.datasets.file_index.indexed_images`.
 
     A sample starts as ``dict(img_path=..., sample_idx=...)``; the pipeline normally begins with
     ``egmim_mm.LoadTile``.
@@ -63,7 +66,7 @@ class UnlabeledTiles(SeededByPosition, BaseDataset):
     def load_data_list(self) -> list[dict]:
         """List the images and check the first headers."""
         if self.list_file is None:
-            relative = find_images(self.data_root, self.suffixes, self.recursive)
+            relative = indexed_images(self.data_root, self.suffixes, self.recursive)
             origin = f'folder {self.data_root} (suffixes {", ".join(self.suffixes)})'
         else:
             relative = self._read_list()

@@ -18,6 +18,6 @@ def write_whole(path: str | Path, content: bytes) -> None:
     draft = path.with_name(f'.{path.name}.{os.getpid()}')
     try:
         draft.write_bytes(content)
-        os.replace(draft, path)
+        draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)

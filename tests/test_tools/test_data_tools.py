@@ -36,7 +36,7 @@ def test_converters(call, tiny, tmp_path, capsys):
 
 
 def test_benchmark_of_data(call, tmp_path):
-    call('benchmark', 'data', '--size', '700', '--crop', '64', '--crops', '4', '--out', tmp_path)
+    call('benchmark', 'data', '--size', '600', '--crop', '64', '--crops', '4', '--out', tmp_path)
     report = json.loads((tmp_path / 'data.json').read_text())
     assert [len(row['seconds_each']) for row in report['rows'].values()] == [4, 4]
     assert 0 < report['ratio']['low'] <= report['ratio']['median'] <= report['ratio']['high']

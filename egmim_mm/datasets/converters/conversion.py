@@ -216,15 +216,13 @@ def convert_source(source: Source, recipe: Recipe, out: Path) -> dict:
         part = np.s_[window.top:window.top + window.height, window.left:window.left + window.width]
         for folder, label in labels.items():
             counts[folder] += recipe.table.count(label[part])
-            _write(out, folder, source.split, name + mask_suffix, encode(label[part], recipe.suffix, raster, window))
-        _write(out, 'img_dir', source.split, name + recipe.suffix, encode(image[part], recipe.suffix, raster, window))
+            write_whole(out / folder / source.split / (name + mask_suffix),
+                        encode(label[part], recipe.suffix, raster, window))
+        write_whole(out / 'img_dir' / source.split / (name + recipe.suffix),
+                    encode(image[part], recipe.suffix, raster, window))
         tiles.append(name)
     return dict(name=source.name, split=source.split, tiles=tiles, suffixes=suffixes, stray=stray, sha256=hashes,
                 class_pixels={folder: count.tolist() for folder, count in counts.items()})
-
-
-def _write(out: Path, folder: str, split: str, name: str, content: bytes) -> None:
-    write_whole(out / folder / split / name, content)
 
 
 def _content(member: Member, hashes: dict[str, str]) -> bytes:

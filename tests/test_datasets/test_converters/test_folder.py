@@ -3,6 +3,7 @@ import errno
 import json
 import os
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -181,15 +182,15 @@ def test_processes_give_the_same_files(areas, tmp_path_factory):
 def test_a_full_disk_and_a_read_only_target(areas, tmp_path_factory, monkeypatch, code, words):
     folder, _ = areas
     out = tmp_path_factory.mktemp('out') / 'mine'
-    replace, count = os.replace, []
+    replace, count = Path.replace, []
 
     def full(source, target):
         count.append(target)
         if len(count) == (1 if code == errno.EROFS else 8):
             raise OSError(code, os.strerror(code))
-        replace(source, target)
+        return replace(source, target)
 
-    monkeypatch.setattr(whole_files.os, 'replace', full)
+    monkeypatch.setattr(whole_files.Path, 'replace', full)
     with pytest.raises(ConversionError, match=f'mine cannot be written .{words}.*finished tiles stay'):
         convert_folder(str(folder), str(out), **LIKE_DUBAI, crop=8, stride=8)
     assert not [path for path in out.rglob('.*') if path.name != '.converted.jsonl']  # no half files
