@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
-from mmengine.optim import DefaultOptimWrapperConstructor
+from mmengine.optim import DefaultOptimWrapperConstructor, build_optim_wrapper
 from torch import nn
 
 from egmim_mm.engine.layer_decay import SwinLayerDecay, swin_layer
@@ -58,6 +58,14 @@ def test_rates(kind):
     # between stages 1 and 2: in V2 it stands at the beginning of stage 2
     merging = f'backbone.stages.{int(kind is MaskedSwinTransformerV2)}.downsample.reduction.weight'
     assert decayed[merging]['lr'] == pytest.approx(LR * DECAY**11)
+
+
+def test_a_config_names_it():
+    wrapper = build_optim_wrapper(Model(), dict(
+        type='OptimWrapper', constructor='egmim_mm.SwinLayerDecay', optimizer=dict(type='AdamW', lr=1.0),
+        paramwise_cfg=dict(decay_rate=0.5)))
+    rates = sorted({group['lr'] for group in wrapper.optimizer.param_groups})
+    assert rates == [0.5**n for n in range(13, -1, -1)]
 
 
 def test_multipliers_act_as_well():
