@@ -5,9 +5,10 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-from numpy.lib.format import open_memmap
+import rasterio
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
@@ -17,6 +18,7 @@ from .tile_reading import TileReadError
 __all__ = ['decoded_raster', 'read_window']
 
 STRIP = 512  # rows decoded at a time: bounds the memory, and is a multiple of most block heights
+GDAL_CACHE_MB = 64  # decoding reads every block once; GDAL itself would keep a twentieth of the RAM
 
 
 def decoded_raster(path: str, cache_dir: str, bands: Sequence[int] | None = None,
@@ -56,16 +58,20 @@ def decoded_raster(path: str, cache_dir: str, bands: Sequence[int] | None = None
 
 
 def _decode(path: str, pixels_file: Path, valid_file: Path, bands, scaling) -> None:
-    with open_raster(path) as source:
-        number = len(bands) if bands else len(image_bands(source))
-        pixels = open_memmap(pixels_file, 'w+', np.uint8, (source.height, source.width, number))
-        valid = open_memmap(valid_file, 'w+', np.bool_, (source.height, source.width))
+    # strips through plain files: the pages of a writable map would pile up in memory
+    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB), open_raster(path) as source, \
+            open(pixels_file, 'wb') as pixels, open(valid_file, 'wb') as valid:
+        shape = (source.height, source.width)
+        _write_header(pixels, np.uint8, (*shape, len(bands) if bands else len(image_bands(source))))
+        _write_header(valid, np.bool_, shape)
         for top in range(0, source.height, STRIP):
             rows = min(STRIP, source.height - top)
-            pixels[top:top + rows], valid[top:top + rows] = read_window(source, top, 0, rows, source.width, bands,
-                                                                        scaling)
-        pixels.flush()
-        valid.flush()
+            for file, strip in zip((pixels, valid), read_window(source, top, 0, rows, source.width, bands, scaling)):
+                file.write(np.ascontiguousarray(strip))
+
+
+def _write_header(file: BinaryIO, dtype: type, shape: tuple[int, ...]) -> None:
+    np.lib.format.write_array_header_1_0(file, dict(descr=np.dtype(dtype).str, fortran_order=False, shape=shape))
 
 
 def read_window(source, top: int, left: int, height: int, width: int, bands: Sequence[int] | None = None,
