@@ -26,7 +26,8 @@ class ResultsHook(Hook):
 
     Keys of the file: ``phase`` (``'train'``, ``'val'`` or ``'test'``: what wrote it last), ``metrics``
     and ``units``, ``confidence`` (intervals of the metrics, and how they came about), ``confusion``
-    (pooled counts), ``iteration`` (of the weights the metrics belong to), ``protocol`` (``classes``, ``evaluation``, ``training``), ``train_losses`` (means over the
+    (pooled counts), ``iteration`` (of the weights the metrics belong to),
+    ``protocol`` (``classes``, ``evaluation``, ``training``), ``train_losses`` (means over the
     last ``LOSS_WINDOW`` iterations), ``backbone_source`` (path, hash and ancestors of the weights the
     run started from; None means random), ``checkpoint`` (the file tested), ``duration_s``,
     ``versions``, ``git``, ``device``, ``config``, ``finished``. A number that is undefined, such as

@@ -42,9 +42,10 @@ def torchmetrics_scores(prediction, target, num_classes):
     """IoU and F1 of each class (NaN: absent), OA and kappa; the first three in per cent."""
     options = dict(num_classes=num_classes, ignore_index=255)
     pair = prediction.long().flatten(), target.long().flatten()
-    iou = tm.jaccard_index(*pair, task='multiclass', average='none', absent_score=float('nan'), **options)
+    iou = tm.jaccard_index(*pair, task='multiclass', average='none', **options)
     f1 = tm.f1_score(*pair, task='multiclass', average='none', **options)
-    f1[iou.isnan()] = float('nan')
+    absent = [i for i in range(num_classes) if not ((pair[1] == i) | ((pair[0] == i) & (pair[1] != 255))).any()]
+    iou[absent] = f1[absent] = float('nan')
     oa = tm.accuracy(*pair, task='multiclass', average='micro', **options)
     kappa = tm.cohen_kappa(*pair, task='multiclass', **options)
     return 100 * iou, 100 * f1, 100 * oa, kappa
