@@ -12,10 +12,10 @@ from rich import box
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 
 from egmim_mm.edges import OPERATORS, edge_prior, operator_options
+from egmim_mm.evaluation.boundary import class_boundaries
 from egmim_mm.evaluation.provenance import device_description, git_state, package_versions, write_json
 
 from .probe_report import LabelledImages
@@ -73,15 +73,6 @@ def patch_boundaries(label: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarr
     """
     cells = patches(label, size)
     return cells.min(1) != cells.max(1), (cells != IGNORE).all(1)
-
-
-def class_boundaries(label: np.ndarray) -> np.ndarray:
-    """(H, W) bool: labelled pixels with another class among their 8 neighbours (ignored ones are none)."""
-    label = label.astype(np.int32)
-    valid = label != IGNORE
-    low = ndimage.minimum_filter(np.where(valid, label, IGNORE), 3)
-    high = ndimage.maximum_filter(np.where(valid, label, -1), 3)
-    return valid & (low != high)
 
 
 def boundary_auc(images, operators: Mapping[str, Mapping], sizes: Sequence[int] = PATCHES,

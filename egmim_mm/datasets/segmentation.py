@@ -13,7 +13,7 @@ from ..registry import DATASETS
 from .class_counts import count_class_pixels
 from .mask_values import IGNORE, MaskValues, parse_color
 from .position_seed import SeededByPosition
-from .tile_pairs import check_pair_size, find_pairs
+from .tile_pairs import add_full_masks, check_pair_size, find_pairs
 
 __all__ = ['SegmentationTiles']
 
@@ -29,6 +29,8 @@ class SegmentationTiles(SeededByPosition, BaseSegDataset):
         data_root (str): Folder of the data set.
         data_prefix (dict): ``img_path`` and ``seg_map_path`` below ``data_root``. One path component may
             be ``*`` for any folder, the same in both. Leave ``seg_map_path`` out when there are no masks.
+            ``full_seg_map_path``: a second set of masks with the same names and values that leaves no borders out,
+            such as the full reference of ISPRS; boundary metrics read it. Empty: there is none.
         include (str | Sequence[str] | None): Shell patterns; a tile is used when its stem or its name
             matches one: ``include='image_part_00[1-6]'``, ``include='tile_[1-6]/*'``.
         ann_file (str): Split file with one tile name per line. Empty: every image.
@@ -75,8 +77,10 @@ class SegmentationTiles(SeededByPosition, BaseSegDataset):
         self.include, self.check_first, self.source_pattern = include, check_first, source_pattern
         if data_prefix is None:
             data_prefix = dict(img_path='images', seg_map_path='masks')
+        # an empty prefix would become data_root
+        data_prefix = {key: path for key, path in data_prefix.items() if path or key != 'full_seg_map_path'}
         super().__init__(ann_file=ann_file, img_suffix=img_suffix, seg_map_suffix=seg_map_suffix,
-                         metainfo=metainfo, data_root=str(data_root), data_prefix=dict(data_prefix),
+                         metainfo=metainfo, data_root=str(data_root), data_prefix=data_prefix,
                          pipeline=list(pipeline), test_mode=test_mode, **kwargs)
 
     def load_data_list(self) -> list[dict]:
@@ -89,6 +93,8 @@ class SegmentationTiles(SeededByPosition, BaseSegDataset):
                 names = [line.strip() for line in file if line.strip()]
         pairs = find_pairs(self.data_prefix['img_path'], self.data_prefix.get('seg_map_path'), self.img_suffix,
                            self.seg_map_suffix, self.include, names)
+        if 'full_seg_map_path' in self.data_prefix:
+            pairs = add_full_masks(pairs, self.data_prefix['full_seg_map_path'], self.seg_map_suffix)
         for pair in pairs[:self.check_first]:
             if 'seg_map_path' in pair:
                 check_pair_size(pair['img_path'], pair['seg_map_path'])

@@ -10,7 +10,7 @@ from mmengine.logging import print_log
 from .image_files import find_images, matches_any
 from .tile_reading import TileReadError, image_size
 
-__all__ = ['check_pair_size', 'find_pairs']
+__all__ = ['add_full_masks', 'check_pair_size', 'find_pairs']
 
 
 def find_pairs(img_prefix: str, seg_prefix: str | None, img_suffix: str | Sequence[str], seg_map_suffix: str,
@@ -60,6 +60,31 @@ def find_pairs(img_prefix: str, seg_prefix: str | None, img_suffix: str | Sequen
         raise FileNotFoundError(f"{len(without)} of {len(chosen)} images have no mask, e.g. "
                                 f"{without[0]['img_path']}: expected {without[0]['expected_mask']}")
     return [{k: v for k, v in p.items() if k not in ('stem', 'expected_mask')} for p in chosen]
+
+
+def add_full_masks(pairs: Sequence[dict], prefix: str, suffix: str) -> list[dict]:
+    """Give each pair the mask of the same name in a second folder, as ``full_seg_map_path``.
+
+    Args:
+        pairs (Sequence[dict]): What :func:`find_pairs` returns.
+        prefix (str): Folder of the full masks, with the same ``*`` as the images'.
+        suffix (str): Ending of mask files.
+
+    Raises:
+        FileNotFoundError: A tile has no full mask.
+    """
+    found = []
+    for pair in pairs:
+        source, stem = pair['source'], pair['tile_name']
+        if source is not None:
+            stem = stem[len(source) + 1:]
+        path = os.path.join(prefix.replace('*', source or '*'), stem + suffix)
+        if not os.path.isfile(path):
+            raise FileNotFoundError(f"no full reference for tile '{pair['tile_name']}': expected {path}. Convert the "
+                                    "data with tools/dataset_converters, or set data_prefix.full_seg_map_path='' to "
+                                    'measure boundaries in the masks of seg_map_path')
+        found.append(dict(pair, full_seg_map_path=path))
+    return found
 
 
 def _choose(pairs: dict[str, dict], include, names: Sequence[str] | None, img_prefix: str,

@@ -1,5 +1,6 @@
-"""Boundary IoU (Cheng et al., CVPR 2021): IoU of the thin bands just inside the region borders."""
+"""Boundary IoU (Cheng et al., CVPR 2021) and boundary F1 (Csurka et al., BMVC 2013) of two label maps."""
 
+import cv2
 import numpy as np
 from scipy import ndimage
 
@@ -30,16 +31,9 @@ def boundary_iou(prediction: np.ndarray,
         ValueError: If the maps are not 2-D and equal in shape, ``width`` is below 1, or a map holds a
             value that is neither a class id nor ``ignore_index``.
     """
-    prediction, target = np.asarray(prediction), np.asarray(target)
-    if prediction.ndim != 2 or prediction.shape != target.shape:
-        raise ValueError(f'prediction {prediction.shape} and target {target.shape} must be (H, W) '
-                         'maps of the same shape')
     if width < 1:
         raise ValueError(f'width is {width}: a boundary band is at least 1 px wide')
-    ignored = target == ignore_index
-    guess_labels = _labels(np.where(ignored, ignore_index, prediction), num_classes, ignore_index,
-                           'prediction')
-    truth_labels = _labels(target, num_classes, ignore_index, 'target')
+    guess_labels, truth_labels = _label_pair(prediction, target, num_classes, ignore_index)
     guess_band, truth_band = _band(guess_labels, width), _band(truth_labels, width)
 
     both = guess_band & truth_band & (guess_labels == truth_labels)
@@ -47,6 +41,106 @@ def boundary_iou(prediction: np.ndarray,
     union = (np.bincount(guess_labels[guess_band], minlength=num_classes) +
              np.bincount(truth_labels[truth_band], minlength=num_classes) - intersection)
     return intersection, union
+
+
+def diagonal_width(shape: tuple[int, int], share: float) -> int:
+    """Width of a band as a share of an image's diagonal, as the authors of boundary IoU compute it.
+
+    Args:
+        shape: (height, width) in px.
+        share: Of the diagonal, in (0, 1); 0.02 in the paper.
+
+    Returns:
+        px, rounded, at least 1.
+    """
+    return max(1, round(share * float(np.hypot(*shape))))
+
+
+def class_boundaries(labels: np.ndarray, ignore_index: int = 255) -> np.ndarray:
+    """Pixels where two classes meet.
+
+    Args:
+        labels: (H, W) class ids from 0 on, below 255, or ``ignore_index``.
+        ignore_index: Value of the ignored pixels.
+
+    Returns:
+        (H, W) bool: labelled pixels with another class among their 8 neighbours; neither the image border nor an
+        ignored pixel is another class.
+    """
+    labels = np.asarray(labels).astype(np.int32)
+    valid = labels != ignore_index
+    low = ndimage.minimum_filter(np.where(valid, labels, np.iinfo(np.int32).max), 3)
+    high = ndimage.maximum_filter(np.where(valid, labels, -1), 3)
+    return valid & (low != high)
+
+
+def boundary_matches(prediction: np.ndarray,
+                     target: np.ndarray,
+                     num_classes: int,
+                     tolerance: float,
+                     ignore_index: int = 255) -> np.ndarray:
+    """Boundary pixels of two label maps, and how many of them lie near a boundary of the other map.
+
+    The boundary of a class is its pixels in :func:`class_boundaries`. One of them is matched if the other map has a
+    boundary pixel of that class within ``tolerance`` px (Euclidean), by dilation with a disk as in Perazzi et al.,
+    CVPR 2016. Pixels ignored in the target are taken out of both maps first. Unlike in :func:`boundary_iou`, the image
+    border and the edge of an ignored area are no boundary: both maps would have it, and match.
+
+    Args:
+        prediction, target, num_classes, ignore_index: See :func:`boundary_iou`.
+        tolerance: px, 0 or more.
+
+    Returns:
+        (4, K) int64, in pixels: matched and all of the prediction, matched and all of the target. Sum over the images
+        of a set before :func:`boundary_f1`.
+
+    Raises:
+        ValueError: As :func:`boundary_iou`, or a negative tolerance.
+    """
+    if tolerance < 0:
+        raise ValueError(f'tolerance is {tolerance}: it is a distance in px, 0 or more')
+    maps = _label_pair(prediction, target, num_classes, ignore_index)
+    edges = [np.where(class_boundaries(labels, ignore_index=-1), labels, -1) for labels in maps]
+    reach = int(tolerance)
+    steps = np.arange(-reach, reach + 1)
+    disk = (steps[:, None]**2 + steps**2 <= tolerance**2).astype(np.uint8)
+    counts = np.zeros((4, num_classes), dtype=np.int64)
+    for index in range(num_classes):
+        thin = [(edge == index).astype(np.uint8) for edge in edges]
+        totals = [int(edge.sum()) for edge in thin]
+        counts[1, index], counts[3, index] = totals
+        if all(totals):
+            near = [cv2.dilate(edge, disk) for edge in thin]
+            counts[0, index], counts[2, index] = (thin[0] & near[1]).sum(), (thin[1] & near[0]).sum()
+    return counts
+
+
+def boundary_f1(counts: np.ndarray) -> np.ndarray:
+    """F1 of boundaries (Csurka et al., BMVC 2013): harmonic mean of precision and recall.
+
+    Args:
+        counts: (4, K) sums of :func:`boundary_matches`.
+
+    Returns:
+        (K,) in [0, 1]; 0 if only one of the maps has boundaries of the class or none match, NaN if neither has any.
+    """
+    hit_guess, guess, hit_truth, truth = np.asarray(counts, dtype=np.float64)
+    precision, recall = hit_guess / np.maximum(guess, 1), hit_truth / np.maximum(truth, 1)
+    both = precision + recall
+    f1 = 2 * precision * recall / np.where(both, both, 1)
+    return np.where(guess + truth, f1, np.nan)
+
+
+def _label_pair(prediction: np.ndarray, target: np.ndarray, num_classes: int,
+                ignore_index: int) -> tuple[np.ndarray, np.ndarray]:
+    """Both maps, checked, as (H, W) int32 in which "no class" and what the target ignores are -1."""
+    prediction, target = np.asarray(prediction), np.asarray(target)
+    if prediction.ndim != 2 or prediction.shape != target.shape:
+        raise ValueError(f'prediction {prediction.shape} and target {target.shape} must be (H, W) '
+                         'maps of the same shape')
+    shown = np.where(target == ignore_index, ignore_index, prediction)
+    return (_labels(shown, num_classes, ignore_index, 'prediction'),
+            _labels(target, num_classes, ignore_index, 'target'))
 
 
 def _labels(values: np.ndarray, num_classes: int, ignore_index: int, name: str) -> np.ndarray:

@@ -1,54 +1,90 @@
-"""Boundary IoU of a test set, beside the region metrics."""
+"""Boundary IoU and boundary F1 of a test set, beside the region metrics."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
 
+from egmim_mm.datasets.mask_values import read_mask
 from egmim_mm.registry import METRICS
 
-from .boundary import boundary_iou
+from .boundary import boundary_f1, boundary_iou, boundary_matches, diagonal_width
 
 
 @METRICS.register_module()
 class BoundaryMetric(BaseMetric):
-    """Boundary IoU (Cheng et al., CVPR 2021), intersections and unions summed over the set.
+    """Boundary IoU (Cheng et al., CVPR 2021) and boundary F1 (Csurka et al., BMVC 2013), pooled over the set.
 
-    Returns ``boundary_mIoU_<w>px``, the mean over the classes that occur in truth or prediction, and
-    ``boundary_IoU_<w>px/<class>``, in per cent; NaN for a class that does not occur. mIoU is ruled by the inside of
-    large regions; this one sees only the band of ``w`` px along their borders.
+    mIoU is ruled by the inside of large regions; these see the borders only. For each width ``boundary_mIoU_<w>``, the
+    mean over the classes that occur in truth or prediction, and ``boundary_IoU_<w>/<class>``, where ``<w>`` is ``3px``
+    or, for a share of the diagonal, ``2pct``; then ``boundary_mF1_<t>px`` and ``boundary_F1_<t>px/<class>``. All in
+    per cent; NaN for a class that does not occur. Counts are summed over the images before dividing.
+
+    A sample with ``full_seg_map_path`` and ``mask_table`` in its meta information (see
+    :class:`~egmim_mm.datasets.SegmentationTiles`) is judged by that mask instead of ``gt_sem_seg``.
 
     Args:
         widths (Sequence[int]): Widths of the bands, px.
+        diagonal_share (float | None): One more width, as a share of the diagonal of each image; the paper's is 0.02.
+            None: left out.
+        f1_tolerance (int | None): Distance at which boundaries still match, px, in boundary F1. None: left out.
         ignore_index (int): Label of pixels that do not count.
+
+    Raises:
+        ValueError: A width below 1 px, no width at all, a share outside (0, 1), or a negative tolerance.
     """
 
     default_prefix = ''
 
-    def __init__(self, widths: Sequence[int] = (3, 5), ignore_index: int = 255, **kwargs) -> None:
+    def __init__(self, widths: Sequence[int] = (3, 5), diagonal_share: float | None = 0.02,
+                 f1_tolerance: int | None = 3, ignore_index: int = 255, **kwargs) -> None:
         super().__init__(**kwargs)
         if not widths or min(widths) < 1:
             raise ValueError(f'widths of boundary bands must be 1 px or more, got {widths}')
-        self.widths, self.ignore_index = tuple(widths), ignore_index
-        self.units = {key: '%' for w in self.widths for key in (f'boundary_mIoU_{w}px', f'boundary_IoU_{w}px/*')}
+        if diagonal_share is not None and not 0 < diagonal_share < 1:
+            raise ValueError(f'diagonal_share is {diagonal_share}: give a share of the diagonal, such as 0.02')
+        if f1_tolerance is not None and f1_tolerance < 0:
+            raise ValueError(f'f1_tolerance is {f1_tolerance}: it is a distance in px, 0 or more')
+        self.widths, self.diagonal_share = tuple(widths), diagonal_share
+        self.f1_tolerance, self.ignore_index = f1_tolerance, ignore_index
+        self.width_names = [f'{width}px' for width in self.widths]
+        if diagonal_share is not None:
+            self.width_names.append(f'{100 * diagonal_share:g}pct')
+        names = [(f'boundary_mIoU_{name}', f'boundary_IoU_{name}/*') for name in self.width_names]
+        if f1_tolerance is not None:
+            names.append((f'boundary_mF1_{f1_tolerance}px', f'boundary_F1_{f1_tolerance}px/*'))
+        self.units = {key: '%' for pair in names for key in pair}
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Count each image; one (widths, 2, K) int64 array per image is kept."""
+        """Count each image; one (2 * widths + 4, K) int64 array per image is kept."""
         classes = len(self.dataset_meta['classes'])
         for sample in data_samples:
-            prediction, target = (sample[key]['data'].squeeze(0).cpu().numpy()
-                                  for key in ('pred_sem_seg', 'gt_sem_seg'))
-            self.results.append(np.stack([
-                np.stack(boundary_iou(prediction, target, classes, width, self.ignore_index)) for width in self.widths
-            ]))
+            prediction, target = sample['pred_sem_seg']['data'].squeeze(0).cpu().numpy(), self._truth(sample)
+            widths = list(self.widths)
+            if self.diagonal_share is not None:
+                widths.append(diagonal_width(target.shape, self.diagonal_share))
+            counts = [count for width in widths
+                      for count in boundary_iou(prediction, target, classes, width, self.ignore_index)]
+            if self.f1_tolerance is not None:
+                counts.extend(boundary_matches(prediction, target, classes, self.f1_tolerance, self.ignore_index))
+            self.results.append(np.stack(counts))
+
+    def _truth(self, sample: dict) -> np.ndarray:
+        """(H, W) integer labels: the full reference, if the sample has one."""
+        full = sample.get('full_seg_map_path')
+        return read_mask(full, sample['mask_table']) if full else sample['gt_sem_seg']['data'].squeeze(0).cpu().numpy()
 
     def compute_metrics(self, results: list[np.ndarray]) -> dict[str, float]:
         """Divide the sums; values in per cent."""
-        intersection, union = np.sum(results, axis=0).transpose(1, 0, 2)  # each (widths, K)
-        scores = {}
-        for width, shares in zip(self.widths, 100 * intersection / np.where(union, union, np.nan)):
-            mean = np.nanmean(shares) if np.isfinite(shares).any() else np.nan
-            scores[f'boundary_mIoU_{width}px'] = float(mean)
-            scores |= {f'boundary_IoU_{width}px/{name}': float(share)
-                       for name, share in zip(self.dataset_meta['classes'], shares)}
+        counts, scores = np.sum(results, axis=0), {}  # (2 * widths + 4, K)
+        for name, (intersection, union) in zip(self.width_names, counts.reshape(-1, 2, counts.shape[1])):
+            scores |= self._scores(f'IoU_{name}', intersection / np.where(union, union, np.nan))
+        if self.f1_tolerance is not None:
+            scores |= self._scores(f'F1_{self.f1_tolerance}px', boundary_f1(counts[-4:]))
         return scores
+
+    def _scores(self, name: str, shares: np.ndarray) -> dict[str, float]:
+        classes = self.dataset_meta['classes']
+        mean = np.nanmean(shares) if np.isfinite(shares).any() else np.nan
+        return {f'boundary_m{name}': float(100 * mean)} | {
+            f'boundary_{name}/{label}': float(100 * share) for label, share in zip(classes, shares)}

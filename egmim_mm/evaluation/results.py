@@ -25,8 +25,9 @@ class ResultsHook(Hook):
     saved in the ``meta`` of each checkpoint, so a later test of that checkpoint repeats it.
 
     Keys of the file: ``phase`` (``'train'``, ``'val'`` or ``'test'``: what wrote it last), ``metrics``
-    and ``units``, ``confusion`` (pooled counts), ``iteration`` (of the weights the metrics belong
-    to), ``protocol`` (``classes``, ``evaluation``, ``training``), ``train_losses`` (means over the
+    and ``units``, ``confidence`` (intervals of the metrics, and how they came about), ``confusion``
+    (pooled counts), ``iteration`` (of the weights the metrics belong to),
+    ``protocol`` (``classes``, ``evaluation``, ``training``), ``train_losses`` (means over the
     last ``LOSS_WINDOW`` iterations), ``backbone_source`` (path, hash and ancestors of the weights the
     run started from; None means random), ``checkpoint`` (the file tested), ``duration_s``,
     ``versions``, ``git``, ``device``, ``config``, ``finished``. A number that is undefined, such as
@@ -122,6 +123,7 @@ class ResultsHook(Hook):
             phase=phase,
             metrics=found.get('metrics', {}),
             units=found.get('units', {}),
+            confidence=found.get('confidence'),
             confusion=found.get('confusion'),
             iteration=found.get('iteration'),
             protocol=dict(classes=found.get('classes') or (self._training or {}).get('classes'),
@@ -139,16 +141,20 @@ class ResultsHook(Hook):
 
 
 def _from_evaluator(evaluator, classes) -> dict[str, Any]:
-    """Units and the pooled confusion matrix, from the metrics that have them."""
+    """Units, confidence intervals and the pooled confusion matrix, from the metrics that have them."""
     units: dict[str, str] = {}
-    confusion = None
+    confusion = confidence = None
     for metric in evaluator.metrics:
         prefix = f'{metric.prefix}/' if metric.prefix else ''
         units.update({prefix + key: unit for key, unit in getattr(metric, 'units', {}).items()})
         counts = getattr(metric, 'confusion', None)
         if counts is not None:
             confusion = dict(classes=classes, rows='truth', columns='prediction', counts=counts)
-    return dict(units=units, confusion=confusion)
+        found = getattr(metric, 'confidence', None)
+        if found is not None:
+            named = {prefix + key: interval for key, interval in found['intervals'].items()}
+            confidence = dict(found, intervals=named)
+    return dict(units=units, confidence=confidence, confusion=confusion)
 
 
 def _recent_losses(runner) -> dict[str, float]:

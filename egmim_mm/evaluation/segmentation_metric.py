@@ -13,7 +13,10 @@ from rich.table import Table
 
 from egmim_mm.registry import METRICS
 
+from .bootstrap import bootstrap_intervals
 from .confusion import confusion_matrix, segmentation_scores
+
+LEVEL = 0.95  # of the confidence intervals
 
 
 @METRICS.register_module()
@@ -25,7 +28,16 @@ class SegmentationMetric(IoUMetric):
     predictions as PNG, in the folders of the tiles), ``format_only``, ``collect_device`` and
     ``prefix``, and returns all numbers of :func:`~egmim_mm.evaluation.segmentation_scores`, unrounded.
 
+    Args:
+        ignore_index (int): Label of pixels that do not count.
+        output_dir (str, optional): Folder for the predictions.
+        bootstrap_draws (int): Resamples of the test images for the confidence intervals; 0: no intervals.
+        bootstrap_seed (int): Seed of the resampling.
+
     Attributes:
+        confidence (dict | None): 95 % confidence intervals of the scores of the last evaluation, with how they came
+            about: ``level``, ``method``, ``draws``, ``seed``, ``images``, ``intervals`` (score -> [lower, upper]).
+            None with fewer than two images.
         confusion (Tensor | None): (K, K) int64 counts of the last evaluation (rows: truth, columns:
             prediction); set in the main process, where :class:`ResultsHook` reads it.
         units (dict): Unit of each score; a key ending in ``/*`` stands for all classes.
@@ -35,10 +47,14 @@ class SegmentationMetric(IoUMetric):
 
     default_prefix = ''  # with None the engine warns that names may clash
 
-    def __init__(self, ignore_index: int = 255, output_dir: str | None = None, **kwargs) -> None:
+    def __init__(self, ignore_index: int = 255, output_dir: str | None = None, bootstrap_draws: int = 1000,
+                 bootstrap_seed: int = 0, **kwargs) -> None:
         super().__init__(ignore_index=ignore_index, **kwargs)
+        if bootstrap_draws < 0 or bootstrap_draws == 1:
+            raise ValueError(f'bootstrap_draws is {bootstrap_draws}: give 2 or more, or 0 for no confidence intervals')
+        self.bootstrap_draws, self.bootstrap_seed = bootstrap_draws, bootstrap_seed
         self.prediction_dir = output_dir  # not the parent's, which would name files by their last part
-        self.confusion = None
+        self.confusion = self.confidence = None
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Count each image; with ``output_dir`` also write its prediction as ``<tile name>.png``."""
@@ -68,8 +84,21 @@ class SegmentationMetric(IoUMetric):
         classes = self.dataset_meta['classes']
         self.confusion = torch.stack(results).sum(0)
         scores = segmentation_scores(self.confusion, classes)
+        self.confidence = self._confidence(torch.stack(results).numpy())
         print_log('per-class results:\n' + _table(scores, classes), logger='current')
+        if self.confidence:
+            low, high = self.confidence['intervals']['mIoU']
+            print_log(f'mIoU {scores["mIoU"]:.2f} %, 95 % interval over images {low:.2f} to {high:.2f} %',
+                      logger='current')
         return scores
+
+    def _confidence(self, confusions: np.ndarray) -> dict | None:
+        if not self.bootstrap_draws or len(confusions) < 2:
+            return None
+        intervals = bootstrap_intervals(confusions, self.dataset_meta['classes'], self.bootstrap_draws,
+                                        self.bootstrap_seed, LEVEL)
+        return dict(level=LEVEL, method='percentile bootstrap over images', draws=self.bootstrap_draws,
+                    seed=self.bootstrap_seed, images=len(confusions), intervals=intervals)
 
 
 def _table(scores: dict[str, float], classes) -> str:

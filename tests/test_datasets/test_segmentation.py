@@ -268,3 +268,25 @@ def test_real_masks(shared_data):
     assert np.flatnonzero(found).tolist() == [0, 1, 2, 3, 4, 255]
     assert found[:5].tolist() == [13177546, 51850363, 9261912, 10206379, 13482196]
     assert found[255] == 552156 + 501691  # black and grey
+
+
+def test_full_reference_beside_the_masks(area, write_image):
+    for source in ('tile_a', 'tile_b'):
+        for part in (1, 2):
+            write_image(area / source / 'full' / f'part_{part}.png', RGB[MASK])
+    prefix = dict(img_path='*/images', seg_map_path='*/masks', full_seg_map_path='*/full')
+    dataset = area_tiles(area, data_prefix=prefix)
+    assert [os.path.relpath(dataset[i]['full_seg_map_path'], area) for i in (1, 2)] == ['tile_a/full/part_2.png',
+                                                                                       'tile_b/full/part_1.png']
+    plain = area_tiles(area, data_prefix=prefix | dict(full_seg_map_path=''))
+    assert 'full_seg_map_path' not in plain[0]
+    (area / 'tile_b/full/part_1.png').unlink()
+    with pytest.raises(FileNotFoundError, match=r"'tile_b/part_1': expected .*full/part_1.png.*full_seg_map_path=''"):
+        area_tiles(area, data_prefix=prefix)
+
+
+def test_full_reference_in_plain_folders(indexed, write_image):
+    root = indexed(MASK[:8, :8].astype(np.uint8))
+    path = write_image(root / 'full' / 'x.png', MASK[:8, :8].astype(np.uint8))
+    dataset = index_tiles(root, data_prefix=dict(img_path='images', seg_map_path='masks', full_seg_map_path='full'))
+    assert dataset[0]['full_seg_map_path'] == path

@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.ndimage import binary_erosion
+from scipy.ndimage import binary_erosion, distance_transform_edt
 
+from egmim_mm.datasets.mask_values import MaskValues, read_mask
 from egmim_mm.evaluation import boundary_iou
+from egmim_mm.evaluation.boundary import boundary_f1, boundary_matches, class_boundaries, diagonal_width
 
 
 def reference(prediction, target, num_classes, width, ignore_index=255):
@@ -97,3 +99,81 @@ def test_bad_input(change, message):
     arguments = dict(prediction=np.zeros((4, 4), np.uint8), target=np.zeros((4, 4), np.uint8), width=1)
     with pytest.raises(ValueError, match=message):
         boundary_iou(num_classes=2, **{**arguments, **change})
+
+
+def contour(labels, index):
+    """Pixels of a class with a labelled pixel of another class among their 8 neighbours, pixel by pixel."""
+    found = np.zeros(labels.shape, bool)
+    for y, x in zip(*np.nonzero(labels == index)):
+        around = labels[max(y - 1, 0):y + 2, max(x - 1, 0):x + 2]
+        found[y, x] = ((around != index) & (around != 255)).any()
+    return found
+
+
+def reference_matches(prediction, target, num_classes, tolerance):
+    """Distances to the other contour, as the definition says."""
+    shown, counts = np.where(target == 255, 255, prediction), np.zeros((4, num_classes), int)
+    for index in range(num_classes):
+        lines = contour(shown, index), contour(target, index)
+        for row, (own, other) in enumerate((lines, lines[::-1])):
+            distance = distance_transform_edt(~other) if other.any() else np.full(other.shape, np.inf)
+            counts[2 * row:2 * row + 2, index] = (own & (distance <= tolerance)).sum(), own.sum()
+    return counts
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6), tolerance=st.integers(0, 5), height=st.integers(1, 30), length=st.integers(1, 30))
+def test_matches_equal_the_definition(seed, tolerance, height, length):
+    rng = np.random.default_rng(seed)
+    target, prediction = (blobs(rng, (height, length), 4) for _ in range(2))
+    prediction = np.where(rng.random(target.shape) < 0.8, target, prediction)
+    target[blobs(rng, target.shape, 5) == 4] = 255
+    assert np.array_equal(boundary_matches(prediction, target, 5, tolerance),
+                          reference_matches(prediction, target, 5, tolerance))
+
+
+def test_boundary_measures_of_real_masks_equal_the_definitions(shared_data):
+    path = shared_data / 'benchmark_samples/vaihingen/ann_dir/area1_0_0_512_512.png'
+    target = read_mask(path, MaskValues('index', (1, 2, 3, 4, 5), (0, 6)))[:160, :160]
+    assert len(np.unique(target)) > 2
+    prediction = np.roll(np.where(target == 255, 0, target), (2, 3), (0, 1))
+    assert np.array_equal(boundary_matches(prediction, target, 5, 3), reference_matches(prediction, target, 5, 3))
+    for found, wanted in zip(boundary_iou(prediction, target, 5, 5), reference(prediction, target, 5, 5)):
+        assert np.array_equal(found, wanted)
+
+
+def test_f1_of_a_moved_edge_by_hand():
+    target, prediction = np.zeros((2, 10, 20), np.uint8)
+    target[:, 10:] = 1  # boundary of class 1: column 10
+    prediction[:, 13:] = 1  # column 13
+    assert list(boundary_f1(boundary_matches(prediction, target, 2, 3))) == [1, 1]
+    assert list(boundary_f1(boundary_matches(prediction, target, 2, 2))) == [0, 0]
+    # matched: 6 of 8 predicted pixels and 3 of 12 true ones
+    assert boundary_f1(np.array([[6], [8], [3], [12]]))[0] == pytest.approx(2 * 0.75 * 0.25 / (0.75 + 0.25))
+
+
+def test_f1_of_classes_without_boundaries():
+    target = np.zeros((9, 9), np.uint8)
+    prediction = target.copy()
+    prediction[4, 4] = 1  # one pixel, and eight of class 0 around it
+    counts = boundary_matches(prediction, target, 3, 3)
+    assert counts.tolist() == [[0, 0, 0], [8, 1, 0], [0, 0, 0], [0, 0, 0]]
+    shares = boundary_f1(counts)
+    assert list(shares[:2]) == [0, 0] and np.isnan(shares[2])
+    assert boundary_f1(boundary_matches(prediction, prediction, 3, 0))[1] == 1
+    assert np.isnan(boundary_f1(boundary_matches(prediction, np.full_like(target, 255), 3, 3))).all()
+    with pytest.raises(ValueError, match='tolerance is -1'):
+        boundary_matches(prediction, target, 3, -1)
+
+
+def test_neither_the_image_border_nor_ignored_pixels_are_a_boundary():
+    labels = np.zeros((6, 9), np.uint8)
+    labels[:, 3] = 255
+    labels[:, 7:] = 1
+    assert np.unique(class_boundaries(labels).nonzero()[1]).tolist() == [6, 7]
+
+
+def test_width_from_the_diagonal():
+    assert diagonal_width((512, 512), 0.02) == 14  # 0.02 * 724.08 = 14.48
+    assert diagonal_width((300, 400), 0.02) == 10
+    assert diagonal_width((8, 8), 0.02) == 1

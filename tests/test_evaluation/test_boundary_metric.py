@@ -4,6 +4,8 @@ import pytest
 import torch
 from scipy import ndimage
 
+from egmim_mm.datasets.mask_values import MaskValues
+from egmim_mm.evaluation.boundary import boundary_f1, boundary_iou, boundary_matches
 from egmim_mm.registry import METRICS
 
 CLASSES = ('road', 'roof', 'tree', 'never')
@@ -68,3 +70,45 @@ def test_perfect_prediction_scores_100_and_none_without_labels_nan():
 def test_width_below_one_is_refused(widths):
     with pytest.raises(ValueError, match='1 px or more'):
         build(widths=widths)
+
+
+@pytest.mark.parametrize('options, message', [
+    (dict(diagonal_share=2), 'diagonal_share is 2'),
+    (dict(f1_tolerance=-1), 'f1_tolerance is -1'),
+])
+def test_bad_options_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        build(**options)
+
+
+def test_share_of_the_diagonal_is_that_of_each_image_and_f1_pools_counts():
+    pairs = [pair(0, 40), pair(1, 180)]  # 2 % of the diagonals: 1 and 5 px
+    metric = build(widths=(3, ))
+    metric.process({}, [sample(*p) for p in pairs])
+    scores = metric.evaluate(2)
+    intersection, union = sum(np.stack(boundary_iou(*p, 4, width)) for p, width in zip(pairs, (1, 5)))
+    f1 = boundary_f1(sum(boundary_matches(*p, 4, 3) for p in pairs))
+    for index, name in enumerate(CLASSES[:3]):
+        assert scores[f'boundary_IoU_2pct/{name}'] == pytest.approx(100 * intersection[index] / union[index])
+        assert scores[f'boundary_F1_3px/{name}'] == pytest.approx(100 * f1[index])
+    assert scores['boundary_mF1_3px'] == pytest.approx(100 * np.mean(f1[:3]))
+    assert np.isnan(scores['boundary_F1_3px/never'])
+    plain = build(widths=(3, ), diagonal_share=None, f1_tolerance=None)
+    plain.process({}, [sample(*p) for p in pairs])
+    assert set(plain.evaluate(2)) == {key for key in scores if '3px' in key and 'F1' not in key}
+
+
+def test_full_reference_replaces_the_eroded_one(tmp_path, write_image):
+    prediction, full = pair(0)
+    full[:4] = 0
+    # borders left out, as in the eroded reference of ISPRS
+    eroded = np.where(ndimage.minimum_filter(full, 7) == ndimage.maximum_filter(full, 7), full, 255)
+    path = write_image(tmp_path / 'full.png', (full + 1).astype(np.uint8))
+    table = MaskValues('index', (1, 2, 3, 4), (0, ))
+    expected, found, without = build(), build(), build()
+    expected.process({}, [sample(prediction, full)])
+    found.process({}, [sample(prediction, eroded) | dict(full_seg_map_path=path, mask_table=table)])
+    without.process({}, [sample(prediction, eroded)])
+    wanted = expected.evaluate(1)
+    assert found.evaluate(1) == pytest.approx(wanted, nan_ok=True)
+    assert without.evaluate(1)['boundary_mIoU_3px'] != pytest.approx(wanted['boundary_mIoU_3px'])

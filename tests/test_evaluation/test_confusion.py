@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 import torch
+import torchmetrics.functional as tm
 from sklearn import metrics as sk
 
+from egmim_mm.datasets.mask_values import MaskValues, read_mask
 from egmim_mm.evaluation import confusion_matrix, segmentation_scores
 
 CLASSES = ('road', 'roof', 'tree', 'car')
@@ -34,6 +36,43 @@ def test_equals_scikit_learn(maps):
     assert scores['OA'] == pytest.approx(100 * sk.accuracy_score(truth, guess))
     assert scores['mAcc'] == pytest.approx(100 * sk.balanced_accuracy_score(truth, guess))
     assert scores['kappa'] == pytest.approx(sk.cohen_kappa_score(truth, guess))
+
+
+def torchmetrics_scores(prediction, target, num_classes):
+    """IoU and F1 of each class (NaN: absent), OA and kappa; the first three in per cent."""
+    options = dict(num_classes=num_classes, ignore_index=255)
+    pair = prediction.long().flatten(), target.long().flatten()
+    iou = tm.jaccard_index(*pair, task='multiclass', average='none', **options)
+    f1 = tm.f1_score(*pair, task='multiclass', average='none', **options)
+    absent = [i for i in range(num_classes) if not ((pair[1] == i) | ((pair[0] == i) & (pair[1] != 255))).any()]
+    iou[absent] = f1[absent] = float('nan')
+    oa = tm.accuracy(*pair, task='multiclass', average='micro', **options)
+    kappa = tm.cohen_kappa(*pair, task='multiclass', **options)
+    return 100 * iou, 100 * f1, 100 * oa, kappa
+
+
+def assert_equals_torchmetrics(prediction, target, classes):
+    scores = segmentation_scores(confusion_matrix(prediction, target, len(classes)), classes)
+    iou, f1, oa, kappa = torchmetrics_scores(prediction, target, len(classes))
+    assert [scores[f'IoU/{name}'] for name in classes] == pytest.approx(iou.tolist(), abs=1e-4, nan_ok=True)
+    assert [scores[f'F1/{name}'] for name in classes] == pytest.approx(f1.tolist(), abs=1e-4, nan_ok=True)
+    assert scores['mIoU'] == pytest.approx(float(iou.nanmean()), abs=1e-4)
+    assert scores['mF1'] == pytest.approx(float(f1.nanmean()), abs=1e-4)
+    assert scores['OA'] == pytest.approx(float(oa), abs=1e-4)
+    assert scores['kappa'] == pytest.approx(float(kappa), abs=1e-5)
+
+
+def test_equals_torchmetrics(maps):
+    assert_equals_torchmetrics(*maps, CLASSES)
+
+
+def test_equals_torchmetrics_on_real_masks(shared_data):
+    table = MaskValues('index', (1, 2, 3, 4, 5, 6), (0, ))  # not every class is in this tile
+    path = shared_data / 'benchmark_samples/potsdam/ann_dir/2_10_0_0_512_512.png'
+    target = torch.from_numpy(read_mask(path, table))
+    prediction = torch.where(target == 255, 0, target).roll((5, 9), (0, 1))
+    assert len(target.unique()) > 2
+    assert_equals_torchmetrics(prediction, target, (*CLASSES, 'low', 'clutter'))
 
 
 def test_absent_class_is_left_out_of_the_means_and_a_false_alarm_is_not():

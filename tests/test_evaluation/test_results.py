@@ -86,6 +86,9 @@ def test_training_leaves_metrics_protocol_and_origin(trained):
     assert results['metrics']['mIoU'] == pytest.approx(float(iou.mean()))
     assert results['metrics']['IoU/roof'] == pytest.approx(float(iou[1]))
     assert results['metrics']['IoU/tree'] is None  # neither true nor predicted
+    low, high = results['confidence']['intervals']['mIoU']
+    assert low <= results['metrics']['mIoU'] <= high
+    assert results['confidence']['images'] == 4 and results['confidence']['intervals']['IoU/tree'] == [None, None]
     assert results['units']['mIoU'] == '%' and results['units']['kappa'] == '1'
     assert results['protocol']['classes'] == list(CLASSES)
     training = results['protocol']['training']

@@ -4,6 +4,7 @@ import torch
 from PIL import Image
 from sklearn.metrics import confusion_matrix as sklearn_confusion
 
+from egmim_mm.evaluation import bootstrap_intervals
 from egmim_mm.registry import METRICS
 
 CLASSES = ('road', 'roof', 'tree')
@@ -43,6 +44,26 @@ def test_pools_the_images_and_returns_every_class():
     assert all(type(value) is float for value in scores.values())
     covered = {key.split('/')[0] + '/*' if '/' in key else key for key in scores}
     assert covered == set(metric.units)
+
+
+def test_confidence_intervals_come_from_the_images():
+    metric, batch = build(bootstrap_draws=50, bootstrap_seed=3), list(samples())
+    metric.process({}, batch)
+    scores = metric.evaluate(3)
+    per_image = np.stack([sklearn_confusion(sample['gt_sem_seg']['data'].flatten()[72:],
+                                            sample['pred_sem_seg']['data'].flatten()[72:]) for sample in batch])
+    found = metric.confidence
+    assert found['intervals'] == bootstrap_intervals(per_image, CLASSES, 50, 3)
+    assert (found['level'], found['draws'], found['seed'], found['images']) == (0.95, 50, 3, 3)
+    low, high = found['intervals']['mIoU']
+    assert low <= scores['mIoU'] <= high and high > low
+    for options, count in ((dict(bootstrap_draws=0), 3), ({}, 1)):
+        plain = build(**options)
+        plain.process({}, batch[:count])
+        plain.evaluate(count)
+        assert plain.confidence is None
+    with pytest.raises(ValueError, match='bootstrap_draws is 1'):
+        build(bootstrap_draws=1)
 
 
 def test_agrees_with_the_metric_of_mmseg_up_to_its_rounding():

@@ -8,7 +8,8 @@ train_pipeline = [
     dict(type='PhotoMetricDistortion'),
     dict(type='PackSegInputs')
 ]
-meta_keys = ('img_path', 'seg_map_path', 'tile_name', 'ori_shape', 'img_shape', 'flip', 'flip_direction')
+meta_keys = ('img_path', 'seg_map_path', 'full_seg_map_path', 'mask_table', 'tile_name', 'ori_shape', 'img_shape',
+             'flip', 'flip_direction')
 test_pipeline = [
     dict(type='egmim_mm.LoadTile'),
     dict(type='egmim_mm.LoadTileMask'),
@@ -39,5 +40,5 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(type='egmim_mm.SegmentationTiles', test_mode=True, pipeline=test_pipeline))
 test_dataloader = val_dataloader
-val_evaluator = [dict(type='egmim_mm.SegmentationMetric'), dict(type='egmim_mm.BoundaryMetric', widths=(3, 5))]
+val_evaluator = [dict(type='egmim_mm.SegmentationMetric'), dict(type='egmim_mm.BoundaryMetric')]
 test_evaluator = val_evaluator

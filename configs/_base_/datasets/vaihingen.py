@@ -16,5 +16,10 @@ tiles = dict(
     mask_values=(1, 2, 3, 4, 5),
     ignore_values=(0, 6))
 train_dataloader = dict(dataset=dict(**tiles, data_prefix=dict(img_path='img_dir/train', seg_map_path='ann_dir/train')))
-val_dataloader = dict(dataset=dict(**tiles, data_prefix=dict(img_path='img_dir/val', seg_map_path='ann_dir/val')))
+# Boundary metrics need the full reference: the eroded one has no boundaries. '' if there is none.
+val_dataloader = dict(
+    dataset=dict(
+        **tiles,
+        data_prefix=dict(
+            img_path='img_dir/val', seg_map_path='ann_dir/val', full_seg_map_path='ann_dir_full/val')))
 test_dataloader = val_dataloader
