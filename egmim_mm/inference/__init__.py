@@ -1,0 +1,5 @@
+"""Maps from a trained segmentation model: arrays in memory, and rasters of any size."""
+from .predict_raster import predict_raster
+from .segmenter import Segmenter
+
+__all__ = ['Segmenter', 'predict_raster']

@@ -1,0 +1,157 @@
+"""Class maps of images of any height from overlapping windows, finished row by row."""
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from .windows import blend_weights, window_side, window_starts
+
+__all__ = ['NODATA', 'Grid', 'ReadRows', 'Strip', 'blended_strips', 'in_background']
+
+NODATA = 255
+# (top, height) -> pixels (height, W, bands) uint8, valid (height, W) bool. Rows are asked for once, from top to bottom.
+ReadRows = Callable[[int, int], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Finished rows of a map.
+
+    Args:
+        top (int): First row.
+        classes (np.ndarray): (rows, W) uint8, :data:`NODATA` where the image has none.
+        probabilities (torch.Tensor | None): (K, rows, W) float32, adding up to 1 over the classes; 0 without data.
+    """
+
+    top: int
+    classes: np.ndarray
+    probabilities: torch.Tensor | None
+
+
+class Grid:
+    """The windows of an image: ``height`` and ``width`` of one, ``tops`` and ``lefts`` of all, px."""
+
+    def __init__(self, image_height: int, image_width: int, window: int, overlap: float) -> None:
+        self.image_height, self.image_width, self.overlap = image_height, image_width, overlap
+        self.height, self.width = window_side(image_height, window), window_side(image_width, window)
+        self.tops = window_starts(image_height, self.height, overlap)
+        self.lefts = window_starts(image_width, self.width, overlap)
+
+    def __len__(self) -> int:
+        return len(self.tops) * len(self.lefts)
+
+
+def in_background(items: Iterator, depth: int) -> Iterator:
+    """The same items, made by another thread up to ``depth`` ahead; its errors are raised here."""
+    end = object()
+    with ThreadPoolExecutor(1) as pool:
+        pending = deque(pool.submit(next, items, end) for _ in range(depth))
+        while (item := pending.popleft().result()) is not end:
+            pending.append(pool.submit(next, items, end))
+            yield item
+
+
+def _window_rows(read: ReadRows, grid: Grid) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pixels and validity of each row of windows; each row of the image is read once."""
+    pixels = valid = None
+    done = 0
+    for top in grid.tops:
+        fresh, fresh_valid = read(done, min(top + grid.height, grid.image_height) - done)
+        kept = done - top  # rows that the row of windows before has read
+        pixels = np.concatenate([pixels[-kept:], fresh]) if kept else fresh
+        valid = np.concatenate([valid[-kept:], fresh_valid]) if kept else fresh_valid
+        done = top + len(pixels)
+        yield pixels, valid
+
+
+def _batches(read: ReadRows, grid: Grid, size: int) -> Iterator[tuple[list, list, np.ndarray | None]]:
+    """(windows that have data, for each window of the batch whether it has, validity of a row that ends in it)."""
+    images, used = [], []
+    below, beside = (max(0, side - length) for side, length in (
+        (grid.height, grid.image_height), (grid.width, grid.image_width)))
+    for pixels, valid in _window_rows(read, grid):
+        # an image smaller than a window is filled up with its mirror image
+        pixels = np.pad(pixels, ((0, below), (0, beside), (0, 0)), 'symmetric') if below or beside else pixels
+        for left in grid.lefts:
+            used.append(bool(valid[:, left:left + grid.width].any()))
+            if used[-1]:
+                images.append(np.ascontiguousarray(pixels[:, left:left + grid.width]))
+            last = left == grid.lefts[-1]
+            if last or len(images) == size:
+                yield images, used, valid if last else None
+                images, used = [], []
+
+
+def blended_strips(scores: Callable[[list[np.ndarray]], torch.Tensor], num_classes: int, read: ReadRows, grid: Grid,
+                   batch: int = 8, probabilities: bool = False, device: Any = 'cpu',
+                   on_windows: Callable[[int], Any] | None = None) -> Iterator[Strip]:
+    """Predict an image row of windows by row of windows.
+
+    What is held: the pixels of one row of windows, the class scores of one window, and those of the rows that two rows
+    of windows share: none of it grows with the height of the image. The most probable class of the weighted mean of
+    the windows' probabilities is taken. Windows without valid pixels are not computed.
+
+    Args:
+        scores: n windows (h, w, bands) uint8 -> (n, K, h, w) float32 probabilities on ``device``.
+        num_classes: K.
+        read: Called from another thread, one call at a time.
+        grid: The windows.
+        batch: Windows given to ``scores`` at once, at most.
+        probabilities: Whether the strips hold them.
+        device: Where is blended.
+        on_windows: Called with the number of windows that were finished.
+
+    Yields:
+        Strip: From top to bottom.
+    """
+    h, w, width = grid.height, grid.width, grid.image_width
+    weight = torch.from_numpy(np.outer(blend_weights(h, grid.overlap), blend_weights(w, grid.overlap))).to(device)
+    shared = max((top + h - below for top, below in zip(grid.tops, grid.tops[1:])), default=0)
+    # scores and weights (the last channel) of the rows that the next row of windows covers too
+    carry = torch.zeros(num_classes + 1, shared, max(width, w), device=device)
+    block = torch.zeros(num_classes + 1, h, w, device=device)  # those of the window at hand
+    row = column = 0
+    above = 0  # rows of ``carry`` that hold something
+    classes, kept = None, None
+    for images, used, valid in in_background(_batches(read, grid, batch), 2):
+        found = iter(scores(images)) if images else iter(())
+        for has_data in used:
+            top, left = grid.tops[row], grid.lefts[column]
+            below = grid.tops[row + 1] if row + 1 < len(grid.tops) else top + h
+            right = grid.lefts[column + 1] if column + 1 < len(grid.lefts) else left + w
+            ready, across = below - top, right - left
+            if column == 0:
+                classes = np.empty((min(ready, grid.image_height - top), width), np.uint8)
+                kept = torch.empty(num_classes, *classes.shape) if probabilities else None
+            if has_data:
+                block[:-1] += next(found) * weight
+                block[-1] += weight
+            done = block[:, :, :across].clone()
+            done[:, :above] += carry[:, :above, left:right]
+            carry[:, :h - ready, left:right] = done[:, ready:]
+            _finish(done[:, :ready], classes, kept, left)
+            # the columns that the next window covers too move to its place
+            block = torch.cat([block[:, :, across:], block.new_zeros(num_classes + 1, h, across)], dim=2)
+            column += 1
+        if on_windows:
+            on_windows(len(used))
+        if column == len(grid.lefts):
+            rows = len(classes)
+            classes[~valid[:rows]] = NODATA
+            if probabilities:
+                kept[:, torch.from_numpy(~valid[:rows])] = 0
+            yield Strip(top, classes, kept)
+            row, column, above = row + 1, 0, h - ready
+
+
+def _finish(done: torch.Tensor, classes: np.ndarray, kept: torch.Tensor | None, left: int) -> None:
+    done = done[:, :len(classes), :classes.shape[1] - left]
+    classes[:, left:left + done.shape[2]] = done[:-1].argmax(0).to(torch.uint8).cpu().numpy()
+    if kept is not None:
+        kept[:, :, left:left + done.shape[2]] = (done[:-1] / done[-1].clamp(min=torch.finfo(done.dtype).tiny)).cpu()

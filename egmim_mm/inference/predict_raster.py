@@ -1,0 +1,102 @@
+"""From a raster to its class map, whatever its size."""
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..datasets.band_scaling import BandScaling
+from .blending import NODATA, Grid, Strip, blended_strips
+from .raster_map import PROBABILITY_STEPS, MapDraft
+from .raster_source import RasterRows
+from .segmenter import Segmenter
+from .windows import check_window
+
+__all__ = ['predict_raster']
+
+WRITES_AHEAD = 2  # strips that wait for the disk, at most
+
+
+def predict_raster(segmenter: Segmenter, source: str | Path, target: str | Path, window: int = 512,
+                   overlap: float = 0.25, batch: int = 8, bands: Sequence[int] | None = None,
+                   scaling: BandScaling | None = None, probabilities: str | Path | None = None,
+                   confidence: str | Path | None = None, settings: str = '',
+                   on_windows: Callable[[int], Any] | None = None) -> None:
+    """Write the class map of a raster, with its size, transform and coordinate system.
+
+    Windows are predicted in batches and blended, row by row, while a thread reads ahead and another one writes. Memory
+    does not depend on the height of the raster; of the width it holds one row of windows in 8 bits and the class scores
+    of the overlap. Pixels without data become 255. The files appear when they are complete, ``target`` last.
+
+    Args:
+        segmenter: The model.
+        source: Any raster GDAL reads, PNG and JPEG too.
+        target: Cloud-optimised GeoTIFF with the classes as palette, or PNG (without the place) if it ends in .png.
+        window: Side of the windows, px; an image smaller than that is one window.
+        overlap: Share of a window that its neighbour covers too, in [0, 0.9].
+        batch: Windows at once.
+        bands: Bands of the file, from 1 on; None: all but alpha.
+        scaling: To 8 bits; None: the samples are 8-bit.
+        probabilities: GeoTIFF with a band for each class; 250 is a probability of 1, 255 no data.
+        confidence: GeoTIFF with the highest of them.
+        settings: Text kept in the files.
+        on_windows: Called with the number of windows finished.
+
+    Raises:
+        TileReadError: The raster cannot be read, is truncated, or does not fit the model.
+        ValueError: Options out of range, or a target that is the source.
+        OSError: A target cannot be written; nothing of it is left.
+    """
+    check_window(window, overlap)
+    if batch < 1:
+        raise ValueError(f'batch {batch} must be at least 1')
+    outputs = dict(probabilities=probabilities, confidence=confidence, classes=target)  # in the order of appearance
+    outputs = {kind: Path(path) for kind, path in outputs.items() if path is not None}
+    if Path(source).resolve() in [path.resolve() for path in outputs.values()]:
+        raise ValueError(f'{source} would be overwritten by its own map; write it elsewhere')
+    with ExitStack() as stack:
+        rows = stack.enter_context(RasterRows(str(source), segmenter.bands, bands, scaling))
+        names = dict(probabilities=segmenter.classes, confidence=['confidence'], classes=['class'])
+        drafts = {kind: stack.enter_context(MapDraft(
+            path, rows.source, names[kind], segmenter.palette if kind == 'classes' else None, settings))
+            for kind, path in outputs.items()}
+        strips = blended_strips(segmenter.probabilities, len(segmenter.classes), rows,
+                                Grid(rows.height, rows.width, window, overlap), batch, len(drafts) > 1,
+                                segmenter.device, on_windows)
+        with _background_writer(drafts) as write:
+            for strip in strips:
+                write(strip)
+        for draft in drafts.values():
+            draft.finish()
+
+
+@contextmanager
+def _background_writer(drafts: dict[str, MapDraft]) -> Iterator[Callable[[Strip], None]]:
+    """Function that has another thread write a strip; its errors are raised at one of the next ones, or at the end."""
+    pending: deque = deque()
+    with ThreadPoolExecutor(1) as pool:
+
+        def write(strip: Strip) -> None:
+            pending.append(pool.submit(_write, drafts, strip))
+            if len(pending) > WRITES_AHEAD:
+                pending.popleft().result()
+
+        yield write
+        while pending:
+            pending.popleft().result()
+
+
+def _write(drafts: dict[str, MapDraft], strip: Strip) -> None:
+    for kind, draft in drafts.items():
+        if kind == 'classes':
+            draft.write(strip.classes[None])
+            continue
+        values = strip.probabilities if kind == 'probabilities' else strip.probabilities.amax(0, keepdim=True)
+        steps = (values * PROBABILITY_STEPS).round().to(torch.uint8).numpy()
+        draft.write(np.where(strip.classes == NODATA, np.uint8(NODATA), steps))

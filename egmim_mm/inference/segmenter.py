@@ -1,0 +1,119 @@
+"""A trained segmentation model as a function from an image to class numbers."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+
+from ..checkpoints import CheckpointError, read_checkpoint, resolve_source
+from ..checkpoints.sources import file_sha256
+from ..datasets.mask_values import parse_color
+from ..registry import DATASETS, MODELS
+from .blending import Grid, blended_strips
+from .windows import check_window
+
+__all__ = ['Segmenter']
+
+
+class Segmenter:
+    """Segmentation model of a config with the weights of a checkpoint.
+
+    ``segmenter(image)`` is a class map. ``classes``: K names; ``palette``: (K, 3) uint8 RGB; ``bands``: number of bands
+    the model takes; ``window``: side of the crops of the config's slide inference, or 512; ``weights_sha256``: of the
+    checkpoint file.
+
+    Args:
+        config (str | Path | Config): Config of the fine-tuning run.
+        checkpoint (str | Path): Checkpoint file, work dir or address.
+        device (str | torch.device | None): None: a GPU if there is one.
+        tta (bool): Average over the image and its two mirror images: three times the time.
+        trust (bool): Unpickle everything in the checkpoint, which can run code of its author.
+
+    Raises:
+        CheckpointError: Unreadable checkpoint, or its weights are not those of the model.
+        ValueError: No segmentation config, a binary head with one output, or different numbers of classes.
+    """
+
+    def __init__(self, config: str | Path | Config, checkpoint: str | Path, device: str | torch.device | None = None,
+                 tta: bool = False, trust: bool = False) -> None:
+        cfg = config if isinstance(config, Config) else Config.fromfile(str(config))
+        name = Path(cfg.filename or 'the config').name
+        self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        self.tta = tta
+        with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmseg'):
+            model = MODELS.build(cfg.model)
+            self.classes, self.palette = _class_names(cfg)
+        if not hasattr(model, 'encode_decode'):
+            raise ValueError(f'{name} is no segmentation config: its model is {cfg.model.type}')
+        if model.out_channels != len(self.classes) or not 1 < model.out_channels <= 255:
+            raise ValueError(f'{name}: the head has {model.out_channels} outputs for {len(self.classes)} classes; maps '
+                             'need one for each, from 2 to 255')
+        path = resolve_source(str(checkpoint))
+        try:
+            model.load_state_dict(read_checkpoint(path, trust).get('state_dict', {}))
+        except RuntimeError as error:
+            raise CheckpointError(f"{path} does not hold the weights of this config's model (a pretraining checkpoint, "
+                                  f'or another arch or number of classes?). {error}') from error
+        self.weights_sha256 = file_sha256(path)
+        self.model = model.eval().to(self.device)
+        self.bands = cfg.model.backbone.get('in_channels', 3)
+        self.window = max((cfg.model.get('test_cfg') or {}).get('crop_size') or (512, ))
+
+    def __call__(self, image: np.ndarray, window: int | None = None, overlap: float = 0.25,
+                 batch: int = 8) -> np.ndarray:
+        """Class numbers of an image.
+
+        Args:
+            image: (H, W, C) uint8, in the order of the files: RGB; C is ``bands``.
+            window: Side of the windows, px; None: the config's.
+            overlap: Share of a window that its neighbour covers too.
+            batch: Windows at once.
+
+        Returns:
+            np.ndarray: (H, W) uint8.
+
+        Raises:
+            ValueError: Another shape or type, or options out of range.
+        """
+        image, window = np.asarray(image), window or self.window
+        check_window(window, overlap)
+        if image.ndim != 3 or image.shape[2] != self.bands or image.dtype != np.uint8 or not image.size:
+            raise ValueError(f'image must be (H, W, {self.bands}) uint8, got {image.shape} {image.dtype}')
+        valid = np.ones(image.shape[:2], bool)
+        strips = blended_strips(self.probabilities, len(self.classes),
+                                lambda top, height: (image[top:top + height], valid[top:top + height]),
+                                Grid(*image.shape[:2], window, overlap), batch, device=self.device)
+        return np.concatenate([strip.classes for strip in strips])
+
+    @torch.inference_mode()
+    def probabilities(self, images: Sequence[np.ndarray]) -> torch.Tensor:
+        """n images (H, W, bands) uint8 of one size, RGB -> (n, K, H, W) float32 on the device, adding up to 1."""
+        # the loaders of training give BGR
+        ordered = [image[..., ::-1] if self.bands == 3 else image for image in images]
+        batch = [torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))) for image in ordered]
+        inputs = self.model.data_preprocessor(dict(inputs=batch), False)['inputs']
+        flips = [(), (3, ), (2, )] if self.tta else [()]
+        return sum(self._softmax(inputs.flip(flip)).flip(flip) for flip in flips) / len(flips)
+
+    def _softmax(self, inputs: torch.Tensor) -> torch.Tensor:
+        size = tuple(inputs.shape[2:])
+        facts = dict(ori_shape=size, img_shape=size, pad_shape=size, padding_size=[0] * 4)
+        return self.model.encode_decode(inputs, [facts] * len(inputs)).float().softmax(1)
+
+
+def _class_names(cfg: Config) -> tuple[tuple[str, ...], np.ndarray]:
+    """Names and colours, from the test data's metainfo, else from the class of the data set."""
+    data = (cfg.get('test_dataloader') or cfg.get('train_dataloader') or {}).get('dataset') or {}
+    kind = DATASETS.get(data.type) if 'type' in data else None
+    facts = {**getattr(kind, 'METAINFO', {}), **(data.get('metainfo') or {})}
+    names = tuple(facts.get('classes') or ())
+    if facts.get('palette'):
+        packed = [parse_color(color) for color in facts['palette']]
+        return names, np.array([[c >> 16, c >> 8 & 255, c & 255] for c in packed], np.uint8)
+    colors = matplotlib.colormaps['tab20'](np.arange(len(names)) % 20)[:, :3]
+    return names, (255 * colors).round().astype(np.uint8)
