@@ -45,7 +45,7 @@ def mask_statistics(mask: np.ndarray, edge: np.ndarray, strong_share: float = 0.
             count too.
     """
     regions, number = ndimage.label(mask)  # 4-connected
-    strong = edge >= np.quantile(edge, 1 - strong_share, method='inverted_cdf')
+    strong = edge >= np.quantile(edge, 1 - strong_share, method='higher')
     return dict(
         distance=float(ndimage.distance_transform_edt(mask)[mask].mean()),
         edge_hidden=float(edge[mask].sum() / max(edge.sum(), np.finfo(edge.dtype).tiny)),

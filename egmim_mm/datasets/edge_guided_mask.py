@@ -14,10 +14,9 @@ __all__ = ['EdgeGuidedMask']
 class EdgeGuidedMask(BaseTransform):
     """Edge-guided token mask of one image: gives mmpretrain's stock ``SimMIM`` what EGMIM's mask generator draws.
 
-    It takes the place of ``SimMIMMaskGenerator``; pack the mask with
-    ``dict(type='PackInputs', algorithm_keys=['mask'])``. Randomness comes from torch's CPU generator, which this
-    package's data sets seed by sample and MMEngine's loaders seed by worker. A loader does not know how far training
-    is, so ``progress`` is fixed.
+    It takes the place of ``SimMIMMaskGenerator``, before ``PackInputs``. Randomness comes from torch's CPU generator,
+    which this package's data sets seed by sample and MMEngine's loaders seed by worker. A loader does not know how
+    far training is, so ``progress`` is fixed.
 
     **Required Keys:**
 

@@ -17,8 +17,8 @@ def test_statistics_of_a_hand_made_mask():
     assert values == pytest.approx(dict(distance=(9 * 1 + 2) / 10, edge_hidden=0.5 / 20.5, strong_visible=1.0,
                                         largest=0.09))
     edge[:2] = 0
-    edge[2:5, 2:5], edge[9] = 1.0, 1.0
-    assert mask_statistics(mask, edge)['strong_visible'] == pytest.approx(10 / 19)
+    edge[2:5, 2:5], edge[9], edge[0, 0] = 1.0, 1.0, 1.0  # twenty again: nine hidden
+    assert mask_statistics(mask, edge)['strong_visible'] == pytest.approx(11 / 20)
 
 
 def test_crops_are_windows_of_the_images_and_repeat(tmp_path, write_image):
