@@ -5,6 +5,7 @@
     python tools/analyze.py edges CONFIG --operators gaussian_sobel structure_tensor:rho=2
     python tools/analyze.py edge-floor FOLDER
     python tools/analyze.py masks FOLDER
+    python tools/analyze.py errors CONFIG --predictions scratch=maps/scratch --predictions dapt=maps/dapt
 """
 import argparse
 
@@ -115,12 +116,41 @@ def run_masks(args: argparse.Namespace) -> None:
     print(f'wrote {args.out}/masks.json')
 
 
+def add_errors(commands) -> None:
+    from mmengine.config import DictAction
+
+    from egmim_mm.analysis.error_report import DISTANCES, SIZES
+    command = commands.add_parser(
+        'errors', help='IoU by the distance to class boundaries and by the size of objects',
+        description='Where saved predictions of the test tiles go wrong, for one model or several.')
+    command.add_argument('config', help='segmentation config: test data')
+    command.add_argument('--predictions', action='append', required=True, metavar='[NAME=]DIR',
+                         help='class maps that tools/test.py --out wrote; repeat it to compare models')
+    command.add_argument('--distances', nargs='+', type=float, default=list(DISTANCES), metavar='PX',
+                         help='lower ends of the distance bins (default: %(default)s)')
+    command.add_argument('--sizes', nargs='+', type=float, default=list(SIZES), metavar='PX',
+                         help='lower ends of the size bins, areas in px (default: %(default)s)')
+    command.add_argument('--out', help='folder of errors.json and errors.png '
+                         '(default: work_dirs/errors/<config name>)')
+    command.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE',
+                         help='override values of the config')
+
+
+def run_errors(args: argparse.Namespace) -> None:
+    from egmim_mm.analysis.error_report import print_errors, report_errors
+    from egmim_mm.analysis.probe_report import named_sources
+    cfg, out_dir = read_config(args, 'errors')
+    print_errors(report_errors(cfg, named_sources(args.predictions), out_dir, args.distances, args.sizes))
+    print(f'wrote {out_dir}/errors.json and errors.png')
+
+
 # subcommand -> adds its arguments; runs it
 COMMANDS = {
     'probe': (add_probe, run_probe),
     'edges': (add_edges, run_edges),
     'edge-floor': (add_edge_floor, run_edge_floor),
     'masks': (add_masks, run_masks),
+    'errors': (add_errors, run_errors),
 }
 
 

@@ -26,7 +26,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--work-dir', help='where results.json goes; default: the folder of the checkpoint, '
                         'work_dirs/<config name> for an address')
     parser.add_argument('--out', metavar='DIR', help='save the predicted class maps as PNG files')
-    parser.add_argument('--show-dir', metavar='DIR', help='save pictures of image, truth and prediction')
+    parser.add_argument('--show-dir', metavar='DIR', help='save sheets of image, truth, prediction and errors, '
+                        'the worst images first')
+    parser.add_argument('--show-num', type=int, default=50, metavar='N',
+                        help='most sheets in --show-dir (default: %(default)s)')
     parser.add_argument('--tta', action='store_true', help='average over flips (the config must define tta_model)')
     parser.add_argument('--trust-checkpoint', action='store_true',
                         help='unpickle everything in the checkpoint; this can run code of its author')
@@ -47,8 +50,8 @@ def main() -> None:
             evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
             evaluators[0].output_dir = args.out
         if args.show_dir:
-            cfg.default_hooks.visualization = dict(type='mmseg.SegVisualizationHook', draw=True, interval=1)
-            cfg.visualizer.save_dir = args.show_dir
+            sheets = dict(type='egmim_mm.PredictionSheetsHook', out_dir=args.show_dir, num=args.show_num)
+            cfg.custom_hooks = [*cfg.get('custom_hooks', []), sheets]
         if args.tta:
             if 'tta_model' not in cfg:
                 raise LaunchError(f'--tta: {args.config} defines no tta_model and tta_pipeline')

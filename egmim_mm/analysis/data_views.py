@@ -1,4 +1,6 @@
 """What a training pipeline yields: augmented views of the same tiles, with their labels in colour."""
+from collections.abc import Mapping
+
 import matplotlib
 import numpy as np
 from mmengine.config import Config
@@ -26,11 +28,7 @@ class TrainingViews:
         self.dataset = build_training_data(cfg)
         # what the model is told about the order of the bands is true of the pictures as well
         self.is_bgr = (cfg.model.get('data_preprocessor') or {}).get('bgr_to_rgb', False)
-        classes = self.dataset.metainfo.get('classes') or ()
-        palette = self.dataset.metainfo.get('palette') or _colors(len(classes))
-        self.palette = [tuple(map(int, color)) for color in palette]
-        self.ignore_color = next(color for color in _IGNORE_COLORS if color not in self.palette)
-        self.legend = dict(zip(classes, self.palette)) | ({'ignored': self.ignore_color} if classes else {})
+        self.palette, self.ignore_color, self.legend = class_colors(self.dataset.metainfo)
 
     def rows(self, num: int, views: int, seed: int = 0) -> tuple[list[str], list[list[np.ndarray]], list[str]]:
         """At most ``num`` tiles spread over the data set, each whole and in ``views`` random views.
@@ -58,10 +56,22 @@ class TrainingViews:
         return list(rows[0]), [list(row.values()) for row in rows], tile_names(self.dataset, indices)
 
     def _panels(self, name: str, image: np.ndarray, labels: np.ndarray | None) -> dict[str, np.ndarray]:
-        panels = {name: _display(image, self.is_bgr)}
+        panels = {name: display_image(image, self.is_bgr)}
         if labels is not None:
             panels[f'{name}: labels'] = colorize(labels, self.palette, self.ignore_color)
         return panels
+
+
+def class_colors(metainfo: Mapping) -> tuple[list[Color], Color, dict[str, Color]]:
+    """Palette of a data set, a colour that is not in it for ignored pixels, and the legend of both.
+
+    Args:
+        metainfo: ``classes``, and ``palette`` if the data set has one.
+    """
+    classes = metainfo.get('classes') or ()
+    palette = [tuple(map(int, color)) for color in metainfo.get('palette') or _colors(len(classes))]
+    ignore_color = next(color for color in _IGNORE_COLORS if color not in palette)
+    return palette, ignore_color, dict(zip(classes, palette)) | ({'ignored': ignore_color} if classes else {})
 
 
 def _colors(count: int) -> list[Color]:
@@ -69,7 +79,7 @@ def _colors(count: int) -> list[Color]:
     return [tuple(round(255 * c) for c in matplotlib.colormaps['tab20'](i % 20)[:3]) for i in range(count)]
 
 
-def _display(image: np.ndarray, is_bgr: bool) -> np.ndarray:
+def display_image(image: np.ndarray, is_bgr: bool) -> np.ndarray:
     """(H, W, C) -> (H, W, 3) uint8, RGB: the first three bands, or the first in grey.
 
     8-bit images as they are; of others the values between the 1st and the 99th percentile are stretched.

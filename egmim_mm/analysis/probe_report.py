@@ -69,8 +69,8 @@ def named_sources(values: Sequence[str]) -> dict[str, str]:
         if not equals or '/' in name:  # an '=' further on belongs to the path
             name, path = Path(value).name, value
         if name in sources:
-            raise ValueError(f"two backbones are called '{name}' ({sources[name]} and {path}): name "
-                             'them, as in --backbone NAME=PATH')
+            raise ValueError(f"two sources are called '{name}' ({sources[name]} and {path}): name "
+                             'them, as in NAME=PATH')
         sources[name] = path
     return sources
 

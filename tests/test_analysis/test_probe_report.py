@@ -84,7 +84,7 @@ def test_named_sources():
     found = named_sources(['scratch', 'dapt=work_dirs/a', 'work_dirs/egmim_dapt/', 'runs/lr=1e-4/last.pth'])
     assert found == {'scratch': 'scratch', 'dapt': 'work_dirs/a', 'egmim_dapt': 'work_dirs/egmim_dapt/',
                      'last.pth': 'runs/lr=1e-4/last.pth'}
-    with pytest.raises(ValueError, match="two backbones are called 'last.pth'"):
+    with pytest.raises(ValueError, match="two sources are called 'last.pth'"):
         named_sources(['a/last.pth', 'b/last.pth'])
 
 

@@ -54,10 +54,20 @@ def test_miou_equals_scikit_learn_on_the_saved_predictions(tiny, chain, call, tm
     assert tested['metrics']['mIoU'] == pytest.approx(trained['metrics']['mIoU'], abs=1e-9)
 
 
-def test_show_dir_gets_a_picture_per_tile(tiny, chain, call, tmp_path):
-    call('test', tiny.upernet, chain / 'seg', '--show-dir', tmp_path / 'show', '--work-dir', tmp_path)
-    pictures = [p for p in (tmp_path / 'show').rglob('*.png')]
-    assert len(pictures) == 8 and np.array(Image.open(pictures[0])).std() > 0
+def test_show_dir_gets_the_worst_images_first(tiny, chain, call, tmp_path):
+    arguments = (tiny.upernet, chain / 'seg', '--out', tmp_path / 'maps', '--work-dir', tmp_path)
+    call('test', *arguments, '--show-dir', tmp_path / 'show')
+    shares = {}
+    for path in (tiny.data / 'masks').glob('*.png'):
+        mask, guess = np.array(Image.open(path)), np.array(Image.open(tmp_path / 'maps' / path.name))
+        shares[path.stem] = 100 * (mask != guess)[mask != 255].mean()
+    ranked = sorted(shares, key=lambda name: (-shares[name], name))
+    assert sorted(p.name for p in (tmp_path / 'show').iterdir()) == [
+        f'{rank:04d}_wrong_{shares[name]:.1f}pct_{name}.png' for rank, name in enumerate(ranked, 1)]
+    with pytest.raises(SystemExit, match='holds sheets of an earlier test'):
+        call('test', *arguments, '--show-dir', tmp_path / 'show')
+    call('test', *arguments, '--show-dir', tmp_path / 'two', '--show-num', 2, '--tta')
+    assert len(list((tmp_path / 'two').iterdir())) == 2
 
 
 def test_a_pretraining_checkpoint_is_not_scored(tiny, chain, call):
