@@ -133,12 +133,13 @@ def test_matches_equal_the_definition(seed, tolerance, height, length):
 
 
 def test_boundary_measures_of_real_masks_equal_the_definitions(shared_data):
-    path = shared_data / 'benchmark_samples/vaihingen/ann_dir/area1_0_0_512_512.png'
-    target = read_mask(path, MaskValues('index', (1, 2, 3, 4, 5), (0, 6)))[:160, :160]
-    assert len(np.unique(target)) > 2
-    prediction = np.roll(np.where(target == 255, 0, target), (2, 3), (0, 1))
-    assert np.array_equal(boundary_matches(prediction, target, 5, 3), reference_matches(prediction, target, 5, 3))
-    for found, wanted in zip(boundary_iou(prediction, target, 5, 5), reference(prediction, target, 5, 5)):
+    path = shared_data / 'benchmark_samples/loveda/ann_dir/2.png'
+    target = read_mask(path, MaskValues('index', (1, 2, 3, 4, 5, 6, 7), (0, )))[:160, 576:736]
+    prediction = np.roll(target, (2, 3), (0, 1))
+    counts = boundary_matches(prediction, target, 7, 3)
+    assert np.array_equal(counts, reference_matches(prediction, target, 7, 3))
+    assert (counts[3] > 50).sum() > 2 and (counts[0] < counts[1]).any()
+    for found, wanted in zip(boundary_iou(prediction, target, 7, 5), reference(prediction, target, 7, 5)):
         assert np.array_equal(found, wanted)
 
 

@@ -3,6 +3,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from fake_downloads import (
     VAIHINGEN_GT,
     eroded,
@@ -15,6 +16,8 @@ from fake_downloads import (
     write_zip,
 )
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmengine.structures import PixelData
 from PIL import Image
 
 from egmim_mm.datasets.converters.errors import ConversionError
@@ -22,7 +25,8 @@ from egmim_mm.datasets.converters.isaid import convert_isaid
 from egmim_mm.datasets.converters.loveda import convert_loveda
 from egmim_mm.datasets.converters.potsdam import convert_potsdam
 from egmim_mm.datasets.converters.vaihingen import SPLITS, convert_vaihingen
-from egmim_mm.registry import DATASETS
+from egmim_mm.datasets.mask_values import read_mask
+from egmim_mm.registry import DATASETS, METRICS
 
 
 def read(path):
@@ -45,6 +49,31 @@ def load(config, root, split, crop=8):
 @pytest.fixture(autouse=True)
 def repository(monkeypatch, request):
     monkeypatch.chdir(request.config.rootpath)
+
+
+def test_vaihingen_config_measures_boundaries_in_the_full_reference(tmp_path):
+    write_vaihingen(tmp_path / 'zips')
+    convert_vaihingen(str(tmp_path / 'zips'), str(tmp_path / 'out'), crop=8, stride=4)
+    cfg = Config.fromfile('configs/upernet_vaihingen.py')
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        dataset = DATASETS.build(dict(cfg.test_dataloader.dataset, data_root=str(tmp_path / 'out')))
+        sample = dataset[0]['data_samples']
+    eroded = sample.gt_sem_seg.data[0].numpy()
+    full = read_mask(sample.full_seg_map_path, sample.mask_table)
+    assert f'ann_dir_full/val/{sample.tile_name}.png' in sample.full_seg_map_path
+    assert (eroded[eroded != 255] == full[eroded != 255]).all() and (full != 255).sum() > (eroded != 255).sum()
+    guess = np.where(full == 255, 0, full).astype(np.int64)
+    blank = (eroded == 255) & (full != 255)
+    guess[blank] = (guess[blank] + 1) % 5  # wrong where the eroded reference does not look
+    scores = []
+    for truth in (full, eroded):  # the full reference counts, whatever the labels hold
+        metric = METRICS.build(cfg.test_evaluator[1])
+        metric.dataset_meta = dataset.metainfo
+        sample.gt_sem_seg.data = torch.from_numpy(truth.copy())[None]
+        sample.pred_sem_seg = PixelData(data=torch.from_numpy(guess)[None])
+        metric.process({}, [sample.to_dict()])
+        scores.append(metric.evaluate(1)['boundary_mIoU_3px'])
+    assert scores[0] == scores[1] < 100
 
 
 def test_vaihingen(tmp_path):
