@@ -17,7 +17,7 @@ __all__ = ['GDAL_OPTIONS', 'RasterRows']
 
 # A truncated JPEG is an error and not grey pixels, no .aux.xml files beside other people's data, and a block cache that
 # does not grow with the raster (bytes; GDAL's own limit is a share of the machine's memory).
-GDAL_OPTIONS = dict(GDAL_ERROR_ON_LIBJPEG_WARNING='YES', GDAL_PAM_ENABLED='NO', GDAL_CACHEMAX=128 * 2**20)
+GDAL_OPTIONS = dict(GDAL_ERROR_ON_LIBJPEG_WARNING='YES', GDAL_PAM_ENABLED='NO', GDAL_CACHEMAX=64 * 2**20)
 CHUNK = 128  # rows decoded and scaled at a time
 
 
