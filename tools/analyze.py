@@ -78,6 +78,8 @@ def add_edge_floor(commands) -> None:
         description='Measure how strong edges are in the imagery and recommend a floor below which images are not '
         'amplified.')
     command.add_argument('folder', help='images, also in folders below it')
+    command.add_argument('--include', metavar='PATTERN', help="only images whose path below FOLDER, without suffix, "
+                         "matches, as '*/images/*' does; leave out masks")
     command.add_argument('--operator', default='gaussian_sobel', metavar='OPERATOR[:NAME=VALUE,...]',
                          help='edge operator (default: %(default)s)')
     command.add_argument('--percentile', type=float, default=5,
@@ -92,7 +94,8 @@ def add_edge_floor(commands) -> None:
 
 def run_edge_floor(args: argparse.Namespace) -> None:
     from egmim_mm.analysis.edge_floor import measure_floor, print_floor
-    print_floor(measure_floor(args.folder, args.operator, args.percentile, args.crop, args.limit, args.out))
+    print_floor(measure_floor(args.folder, args.operator, args.percentile, args.crop, args.limit, args.out,
+                              args.include))
     print(f'wrote {args.out}/edge_floor.json and edge_floor.png')
 
 

@@ -30,8 +30,8 @@ def windows(image: torch.Tensor, crop: int) -> Iterator[torch.Tensor]:
         yield torch.stack(cut[first:first + BATCH])
 
 
-def top_responses(folder: str, operator: str = 'gaussian_sobel', crop: int = 224,
-                  limit: int = 1000) -> tuple[np.ndarray, int]:
+def top_responses(folder: str, operator: str = 'gaussian_sobel', crop: int = 224, limit: int = 1000,
+                  include: str | None = None) -> tuple[np.ndarray, int]:
     """q99 of the edge response, before normalisation, of each window of a folder's images.
 
     Windows of the size of a training crop at native scale, because the prior is normalised within a crop: a whole
@@ -42,20 +42,21 @@ def top_responses(folder: str, operator: str = 'gaussian_sobel', crop: int = 224
         operator: As :func:`~egmim_mm.analysis.edge_quality.parse_operator` takes it; a floor has no effect.
         crop: Side of the windows in px.
         limit: Most images, spread evenly over the sorted list.
+        include: As of :class:`~egmim_mm.datasets.UnlabeledTiles`: leaves out what is no imagery, such as masks.
 
     Returns:
         (N,) values in luminance per px, and the number of images.
 
     Raises:
         ValueError: ``crop`` or ``limit`` below 1, or an unknown operator.
-        FileNotFoundError: No such folder, or no image in it.
+        FileNotFoundError: No such folder, or no image in it that matches ``include``.
         TileReadError: An image that cannot be read.
     """
     if crop < 1 or limit < 1:
         raise ValueError(f'crop = {crop} and limit = {limit} must be 1 or more')
     options = parse_operator(operator)
     options.pop('floor')
-    tiles = UnlabeledTiles(folder, check_first=0)
+    tiles = UnlabeledTiles(folder, include=include, check_first=0)
     chosen = np.unique(np.linspace(0, len(tiles) - 1, min(limit, len(tiles))).astype(int))
     values = []
     for index in track(chosen.tolist(), 'Images', transient=True):
@@ -65,13 +66,13 @@ def top_responses(folder: str, operator: str = 'gaussian_sobel', crop: int = 224
 
 
 def measure_floor(folder: str, operator: str = 'gaussian_sobel', percentile: float = 5.0, crop: int = 224,
-                  limit: int = 1000, out_dir: str = 'work_dirs/edge_floor') -> dict:
+                  limit: int = 1000, out_dir: str = 'work_dirs/edge_floor', include: str | None = None) -> dict:
     """Recommend a floor: windows flatter than all but ``percentile`` % of a folder's are not amplified.
 
     Windows without any structure (no-data areas) do not count. Writes ``edge_floor.json`` and ``edge_floor.png``.
 
     Args:
-        folder, operator, crop, limit: See :func:`top_responses`.
+        folder, operator, crop, limit, include: See :func:`top_responses`.
         percentile: In [0, 100].
         out_dir: Folder of the two files.
 
@@ -83,7 +84,7 @@ def measure_floor(folder: str, operator: str = 'gaussian_sobel', percentile: flo
     """
     if not 0 <= percentile <= 100:
         raise ValueError(f'percentile = {percentile} must lie in [0, 100]')
-    values, images = top_responses(folder, operator, crop, limit)
+    values, images = top_responses(folder, operator, crop, limit, include)
     counted = values[values >= TINY].astype(np.float64)
     if not len(counted):
         raise ValueError(f'none of the {len(values)} windows of {folder} has any structure: are the images constant?')
@@ -92,7 +93,7 @@ def measure_floor(folder: str, operator: str = 'gaussian_sobel', percentile: flo
         floor=floor, percentile=percentile, operator=parse_operator(operator), unit='luminance per px',
         percentiles={p: float(np.percentile(counted, p)) for p in PERCENTILES},
         images=images, windows=len(values), flat=len(values) - len(counted), crop=crop, folder=str(folder),
-        versions=package_versions(), git=git_state())
+        include=include, versions=package_versions(), git=git_state())
     write_json(Path(out_dir) / 'edge_floor.json', report)
     plot_floor(counted, floor, percentile, Path(out_dir) / 'edge_floor.png')
     return report

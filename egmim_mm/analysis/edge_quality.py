@@ -24,7 +24,7 @@ from .sheets import contact_sheet, edge_to_rgb
 IGNORE = 255
 PATCHES = (8, 16, 32)
 SHEET_ROWS, SHEET_SIZE = 6, 256  # pictures and their side in px
-AUC = dict[str, dict[int, float]]  # operator -> patch side -> area under the curve
+AUC = dict[str, dict[str, dict[int, float]]]  # operator -> 'pooled' or 'within' -> patch side -> area under the curve
 
 
 def parse_operator(text: str) -> dict:
@@ -79,7 +79,9 @@ def boundary_auc(images, operators: Mapping[str, Mapping], sizes: Sequence[int] 
                  device: str | torch.device = 'cpu') -> tuple[AUC, dict[int, dict[str, int]]]:
     """Area under the ROC curve of "mean edge strength of a patch -> it holds a class boundary".
 
-    The prior is that of an image as it is given; patches of all images are pooled.
+    The prior is that of an image as it is given. ``pooled`` compares patches of all images with each other, as the
+    edge weight of the loss does; ``within`` is the mean over the images of each one's own AUC, which no
+    normalisation changes: a mask is chosen by rank within an image. Images with patches of one kind do not count.
 
     Args:
         images: Yields (image (H, W, C) uint8, BGR when C = 3, label (H, W)).
@@ -88,7 +90,8 @@ def boundary_auc(images, operators: Mapping[str, Mapping], sizes: Sequence[int] 
         device: Where the priors are computed.
 
     Returns:
-        Name -> patch side -> AUC in [0, 1]; patch side -> numbers of patches: ``all``, ``boundary``.
+        Name -> ``pooled`` and ``within`` -> patch side -> AUC in [0, 1]; patch side -> numbers of patches: ``all``,
+        ``boundary``.
 
     Raises:
         ValueError: No patch, or every patch, of some size holds a boundary.
@@ -110,8 +113,15 @@ def boundary_auc(images, operators: Mapping[str, Mapping], sizes: Sequence[int] 
         if not 0 < found['boundary'] < found['all']:
             raise ValueError(f'{found["boundary"]} of {found["all"]} labelled patches of {size} px hold a class '
                              'boundary: both kinds are needed')
-    return {name: {size: float(roc_auc_score(pooled[size], np.concatenate(parts[size]))) for size in sizes}
+    return {name: dict(pooled={size: float(roc_auc_score(pooled[size], np.concatenate(parts[size]))) for size in sizes},
+                       within={size: mean_auc(truth[size], parts[size]) for size in sizes})
             for name, parts in scores.items()}, numbers
+
+
+def mean_auc(truth: Sequence[np.ndarray], scores: Sequence[np.ndarray]) -> float:
+    """Mean of the images' AUC; NaN if each has patches of one kind only."""
+    own = [roc_auc_score(holds, score) for holds, score in zip(truth, scores) if 0 < holds.sum() < len(holds)]
+    return float(np.mean(own)) if own else float('nan')
 
 
 def cut(image: np.ndarray, label: np.ndarray, crop: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -135,14 +145,14 @@ def sheet_row(image: np.ndarray, label: np.ndarray, operators: Mapping[str, Mapp
 
 
 def auc_table(auc: AUC) -> Table:
-    """One row for each operator, one column for each patch side; it prints as Markdown."""
-    sizes = list(next(iter(auc.values())))
+    """One row for each operator, one column for each kind and patch side; it prints as Markdown."""
+    columns = [(kind, size) for kind, values in next(iter(auc.values())).items() for size in values]
     table = Table(box=box.MARKDOWN)
     table.add_column('operator', no_wrap=True)
-    for size in sizes:
-        table.add_column(f'{size} px', justify='right')
+    for kind, size in columns:
+        table.add_column(f'{kind} {size} px', justify='right')
     for name, values in auc.items():
-        table.add_row(name, *(f'{values[size]:.3f}' for size in sizes))
+        table.add_row(name, *(f'{values[kind][size]:.3f}' for kind, size in columns))
     return table
 
 
@@ -159,7 +169,7 @@ def compare_operators(cfg: Config, names: Sequence[str] = OPERATORS, sizes: Sequ
         device: Default: a GPU if there is one.
 
     Returns:
-        Operator -> patch side -> AUC.
+        As :func:`boundary_auc`.
 
     Raises:
         ValueError: Unknown operator or option, patches of 1 px, a crop smaller than the patches, or as

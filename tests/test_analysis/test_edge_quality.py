@@ -83,7 +83,7 @@ def test_auc_is_that_of_a_plain_loop():
     tiles[0][1][:20] = 255
     options = dict(operator='sobel')
     auc, numbers = boundary_auc(tiles, {'s': options}, (8, 16))
-    scores, truth = [], []
+    scores, truth, own = [], [], []
     for image, label in tiles:
         rgb = torch.from_numpy(image[..., ::-1].transpose(2, 0, 1).copy()).float()[None] / 255
         edge = edge_prior(rgb, 'sobel')[0, 0].numpy()
@@ -93,9 +93,12 @@ def test_auc_is_that_of_a_plain_loop():
                 if (cell != 255).all():
                     scores.append(edge[y:y + 16, x:x + 16].mean(dtype=np.float64))
                     truth.append(len(np.unique(cell)) > 1)
-    assert auc['s'][16] == pytest.approx(roc_auc_score(truth, scores), abs=1e-9)
-    assert 0.5 < auc['s'][16] < 0.999
-    assert numbers[16] == dict(all=len(truth), boundary=sum(truth)) and set(auc['s']) == {8, 16}
+        start = sum(number for number, _ in own)
+        own.append((len(truth) - start, roc_auc_score(truth[start:], scores[start:])))
+    assert auc['s']['pooled'][16] == pytest.approx(roc_auc_score(truth, scores), abs=1e-9)
+    assert auc['s']['within'][16] == pytest.approx(np.mean([value for _, value in own]), abs=1e-9)
+    assert 0.5 < auc['s']['pooled'][16] < 0.999
+    assert numbers[16] == dict(all=len(truth), boundary=sum(truth)) and set(auc['s']['within']) == {8, 16}
 
 
 def test_perfect_and_blind_images():
@@ -103,10 +106,22 @@ def test_perfect_and_blind_images():
     label[12:52, 12:60] = 1  # the border runs through the middle of patches
     image = (60 + 120 * label[..., None]).repeat(3, 2)
     perfect, _ = boundary_auc([(image, label)], {name: parse_operator(name) for name in ('sobel', 'canny')}, (8,))
-    assert perfect == dict(sobel={8: 1.0}, canny={8: 1.0})
+    assert perfect == {name: dict(pooled={8: 1.0}, within={8: 1.0}) for name in ('sobel', 'canny')}
     flat = np.full_like(image, 90)
     blind, _ = boundary_auc([(flat, label)], dict(laplacian=parse_operator('laplacian')), (8, 16))
-    assert blind == dict(laplacian={8: 0.5, 16: 0.5})
+    assert blind['laplacian'] == dict(pooled={8: 0.5, 16: 0.5}, within={8: 0.5, 16: 0.5})
+
+
+def test_brightness_of_an_image_matters_to_the_pooled_auc_only():
+    label = np.zeros((32, 32), np.uint8)
+    label[:, 12:] = 1
+    image = (60 + 120 * label[..., None]).repeat(3, 2)
+    faint, plain = np.full((32, 32, 3), 60), np.zeros((32, 32), np.uint8)
+    faint[:, 20:] += 2  # a faint edge that is no boundary, as strong as the other one after normalisation
+    amplified, _ = boundary_auc([(image.astype(np.uint8), label), (faint.astype(np.uint8), plain)],
+                                {name: parse_operator(name) for name in ('sobel', 'sobel:floor=0.1')}, (8,))
+    assert amplified['sobel']['pooled'][8] < 0.95 and amplified['sobel:floor=0.1']['pooled'][8] == 1
+    assert [row['within'] for row in amplified.values()] == [{8: 1.0}] * 2  # the plain image has one kind of patches
 
 
 @pytest.mark.parametrize('label', [np.zeros((80, 100), np.uint8), np.full((80, 100), 255, np.uint8)])
@@ -148,13 +163,13 @@ def test_training_and_test_tiles_are_compared(config, tmp_path):
     assert auc == expected  # files hold RGB, LoadTile gives BGR
     written = json.loads((tmp_path / 'out/edges.json').read_text())
     assert written['images'] == 3 and written['patches']['8'] == numbers[8]
-    assert written['auc']['sobel'] == {'8': auc['sobel'][8], '16': auc['sobel'][16]}
+    assert written['auc']['sobel']['within'] == {str(size): value for size, value in auc['sobel']['within'].items()}
     assert written['operators']['structure_tensor:rho=2'] == dict(operator='structure_tensor', floor=0.0, sigma=1.0,
                                                                 rho=2.0)
     table = (tmp_path / 'out/edges.md').read_text().split('\n')
     cells = [[cell.strip() for cell in line.strip('| ').split('|')] for line in table if line.strip()]
-    assert cells[0] == ['operator', '8 px', '16 px']
-    assert cells[2] == ['sobel', f'{auc["sobel"][8]:.3f}', f'{auc["sobel"][16]:.3f}']
+    assert cells[0] == ['operator', 'pooled 8 px', 'pooled 16 px', 'within 8 px', 'within 16 px']
+    assert cells[2] == ['sobel', *(f'{value:.3f}' for kind in auc['sobel'].values() for value in kind.values())]
     sheet = np.asarray(Image.open(tmp_path / 'out/edges.png').convert('RGB'))
     assert sheet.shape[1] > 4 * 256 and sheet.std() > 20
 
@@ -167,7 +182,8 @@ def test_in_crops_the_floor_decides(config, tmp_path):
     expected, _ = boundary_auc(windows, {name: parse_operator(name) for name in names}, (8,))
     assert auc == expected
     # without a floor the noise of a crop without any edge counts as much as edges elsewhere
-    assert auc[names[1]][8] > auc[names[0]][8] + 0.1
+    assert auc[names[1]]['pooled'][8] > auc[names[0]]['pooled'][8] + 0.1
+    assert auc[names[1]]['within'][8] == pytest.approx(auc[names[0]]['within'][8], abs=0.02)  # clipping aside
 
 
 def run_tool(*arguments):
@@ -237,8 +253,9 @@ def test_floor_of_another_operator_and_the_line_to_paste(tmp_path, write_image):
 
 
 def test_floor_command(tmp_path, write_image, capsys):
-    ramps(tmp_path / 'tiles', write_image, [2, 2, 2])
-    run_tool('edge-floor', tmp_path / 'tiles', '--crop', 64, '--out', tmp_path / 'out')
+    ramps(tmp_path / 'tiles/images', write_image, [2, 2, 2])
+    ramps(tmp_path / 'tiles/masks', write_image, [1] * 20)
+    run_tool('edge-floor', tmp_path / 'tiles', '--crop', 64, '--out', tmp_path / 'out', '--include', 'images/*')
     assert 'model.edge_prior.floor=0.00784' in capsys.readouterr().out
 
 
