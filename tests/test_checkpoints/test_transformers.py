@@ -49,3 +49,19 @@ def test_both_ways(foreign, transformers, tmp_path, name):
     again, info = model.from_pretrained(tmp_path / 'back', add_pooling_layer=False, output_loading_info=True)
     assert not any(info.values())
     assert torch.allclose(again.eval()(x).last_hidden_state, expected, atol=1e-5)
+
+
+@torch.no_grad()
+def test_four_stages(foreign, transformers, tmp_path):
+    settings = transformers.SwinConfig(
+        image_size=256, patch_size=4, embed_dim=16, depths=SMALL['depths'], num_heads=SMALL['num_heads'], window_size=4,
+        out_features=[f'stage{i}' for i in (1, 2, 3, 4)])
+    theirs = transformers.SwinBackbone(settings)  # that of Swin V2 gives its maps without norms
+    for index, parameter in enumerate(theirs.parameters()):
+        parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(index)))
+    theirs.eval().save_pretrained(tmp_path)
+    backbone = foreign.ours(SMALL, 4)
+    load_backbone(backbone, str(tmp_path / 'model.safetensors'))
+    x = torch.randn(1, 3, 256, 256)
+    for ours, expected in zip(backbone(x), theirs(x).feature_maps, strict=True):
+        assert torch.allclose(ours, expected, atol=1e-4)
