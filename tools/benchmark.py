@@ -44,6 +44,8 @@ def run_pretrain(args: argparse.Namespace) -> None:
     from mmengine.config import Config
 
     from egmim_mm.analysis.step_report import compare_steps, print_comparison
+    from egmim_mm.analysis.timing import keep_freed_memory
+    keep_freed_memory()
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options)
     out_dir = args.out or f'work_dirs/benchmark/{Path(args.config).stem}'

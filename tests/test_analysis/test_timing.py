@@ -1,8 +1,12 @@
 """Timings on a fake clock: order, pairs, and where time is booked."""
+import resource
+import sys
+
 import numpy as np
 import pytest
+import torch
 
-from egmim_mm.analysis.timing import PartTimer, interleaved, paired_ratio
+from egmim_mm.analysis.timing import PartTimer, device_clock, interleaved, keep_freed_memory, paired_ratio
 
 
 class FakeClock:
@@ -113,3 +117,27 @@ def test_part_that_fails_is_closed():
             timer.wrap('part', fail)()
         clock.now += 1
     assert timer.seconds == dict(part=3.0, whole=1.0)
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='of glibc')
+def test_freed_memory_is_not_paged_in_again():
+
+    def faults():
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(3):
+            torch.ones(10_000_000)  # 40 MB: 9766 pages of 4 KiB
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    keep_freed_memory()
+    torch.ones(40_000_000)  # leaves room for the smaller ones
+    assert faults() < 100
+
+
+def test_one_cpu_thread_is_timed_without_other_processes(monkeypatch):
+    monkeypatch.setattr(torch, 'get_num_threads', lambda: 1)
+    name, clock = device_clock(torch.device('cpu'))
+    assert name == 'CPU time of the process'
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    assert clock() == pytest.approx(used.ru_utime + used.ru_stime, abs=1)
+    monkeypatch.setattr(torch, 'get_num_threads', lambda: 2)
+    assert device_clock(torch.device('cpu'))[0] == 'wall clock'
