@@ -172,8 +172,8 @@ def compare_operators(cfg: Config, names: Sequence[str] = OPERATORS, sizes: Sequ
         As :func:`boundary_auc`.
 
     Raises:
-        ValueError: Unknown operator or option, patches of 1 px, a crop smaller than the patches, or as
-            :func:`boundary_auc`.
+        ValueError: Unknown operator or option, patches of 1 px, a crop smaller than the patches, a config
+            of pretraining, or as :func:`boundary_auc`.
     """
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     operators = {name: parse_operator(name) for name in names}
@@ -182,6 +182,8 @@ def compare_operators(cfg: Config, names: Sequence[str] = OPERATORS, sizes: Sequ
     if crop is not None and crop < max(sizes):
         raise ValueError(f'a crop of {crop} px is smaller than the patches of {max(sizes)} px')
     device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    if 'test_dataloader' not in cfg:
+        raise ValueError(f'{cfg.filename} has no test_dataloader: give a segmentation config')
     sets = [LabelledImages(loader.dataset) for loader in (cfg.train_dataloader, cfg.test_dataloader)]
     total = sum(map(len, sets))
     shown, rows = set(np.linspace(0, total - 1, SHEET_ROWS).astype(int).tolist()), []

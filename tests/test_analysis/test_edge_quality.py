@@ -201,6 +201,8 @@ def test_edges_command(config, tmp_path, capsys):
         run_tool('edges', config, '--patches', 1)
     with pytest.raises(SystemExit, match='Error: a crop of 24 px is smaller than the patches of 32 px'):
         run_tool('edges', config, '--crop', 24)
+    with pytest.raises(SystemExit, match='egmim_dapt_dubai.py has no test_dataloader: give a segmentation config'):
+        run_tool('edges', ROOT / 'configs/egmim_dapt_dubai.py')
 
 
 def ramps(folder, write_image, slopes, size=64):
