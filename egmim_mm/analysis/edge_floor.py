@@ -106,7 +106,7 @@ def plot_floor(values: np.ndarray, floor: float, percentile: float, path: Path) 
     low, high = values.min(), max(values.max(), values.min() * 1.01)
     axes.hist(values, bins=np.geomspace(low, high, 50), color='0.6')
     axes.axvline(floor, color='tab:red')
-    axes.annotate(f' floor {floor:.4f}\n ({percentile:g}th percentile)', (floor, 1), xycoords=('data', 'axes fraction'),
+    axes.annotate(f' floor {floor:.4f}\n ({percentile:g} % below)', (floor, 1), xycoords=('data', 'axes fraction'),
                   va='top', color='tab:red')
     axes.set(xscale='log', xlabel='q99 of the edge response of a window, luminance per px', ylabel='windows')
     axes.spines[['top', 'right']].set_visible(False)
