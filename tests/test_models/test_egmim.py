@@ -212,6 +212,13 @@ def test_a_few_steps_learn_one_batch(build, normalized):
     assert all(losses[k].item() < 0.9 * first[k] for k in ('loss_pixel', 'edge', 'hog'))
 
 
+def test_size_that_the_head_cannot_predict_is_refused(build, normalized):
+    model = build()
+    model.set_iteration(0, 10, seed=0)
+    with pytest.raises(ValueError, match='image size 64 x 80 px must be divisible by 32 px'):
+        model.loss(normalized(torch.rand(1, 3, 64, 80), model))
+
+
 def test_reconstruction_keeps_visible_pixels(build, normalized):
     model = random_weights(build()).eval()
     result = model.reconstruct(normalized(IMAGES, model))
