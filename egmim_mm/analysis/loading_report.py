@@ -48,13 +48,13 @@ def compare_loading(out_dir, size: int = 10_000, crop: int = 224, crops: int = 2
         path = Path(folder, 'raster.tif')
         _write_raster(path, size)
         png = _png_step(_write_tiles(path, Path(folder, 'tiles'), tiles), crop)
-        before = _peak_memory()
+        before = peak_memory()
         dataset = RasterCrops(folder, crop_size=crop)
         start = clock()
         dataset[0]  # decodes the raster
         decoding = clock() - start
         seconds = interleaved({RASTER: lambda: dataset[0], PNG: png}, crops, warmup=10, clock=clock)
-        after = _peak_memory()
+        after = peak_memory()
     rows = {kind: dict(seconds_each=each, crops_per_s=len(each) / sum(each)) for kind, each in seconds.items()}
     document = dict(rows=rows, ratio=paired_ratio(seconds[PNG], seconds[RASTER]), decode_seconds=decoding,
                     peak_memory_bytes=dict(before=before, after=after), size=size, crop=crop, crops=crops, tiles=tiles,
@@ -95,7 +95,7 @@ def _png_step(files: list[str], crop: int) -> Callable[[], dict]:
     return lambda: cut.transform(load.transform(dict(img_path=files[rng.integers(len(files))])))
 
 
-def _peak_memory() -> int:
+def peak_memory() -> int:
     """Largest resident memory of this process so far, bytes; it includes mapped files."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
 

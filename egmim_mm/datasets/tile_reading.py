@@ -1,4 +1,7 @@
-"""Reading tiles and their headers with Pillow; every failure names the file."""
+"""Reading tiles and their headers with Pillow; every failure names the file.
+
+A path is that of a file, or a :class:`~.tar_member.TarMember`.
+"""
 from __future__ import annotations
 
 import io
@@ -8,6 +11,8 @@ import mmcv
 import mmengine.fileio as fileio
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+
+from .tar_member import TarMember
 
 __all__ = ['TileReadError', 'image_size', 'read_image', 'read_raw']
 
@@ -23,7 +28,7 @@ class TileReadError(ValueError):
     """A file that cannot be used as a tile; the message names the file and the reason."""
 
 
-def image_size(path: str | PathLike, is_mask: bool = False) -> tuple[int, int]:
+def image_size(path: str | PathLike | TarMember, is_mask: bool = False) -> tuple[int, int]:
     """(height, width) in px from the header alone, without decoding.
 
     Raises:
@@ -31,11 +36,15 @@ def image_size(path: str | PathLike, is_mask: bool = False) -> tuple[int, int]:
             not 8-bit.
     """
     try:
-        with Image.open(path) as image:
-            width, height = image.size
-            mode = image.mode
+        file = path.open() if isinstance(path, TarMember) else open(path, 'rb')
     except FileNotFoundError:
         raise TileReadError(f'{path}: no such file') from None
+    except OSError as error:
+        raise TileReadError(f'{path}: cannot be read ({error})') from error
+    try:
+        with file, Image.open(file) as image:
+            width, height = image.size
+            mode = image.mode
     except Image.DecompressionBombError:
         raise TileReadError(f'{path}: too large to be read as one tile; cut it into tiles') from None
     except _BROKEN as error:
@@ -45,7 +54,7 @@ def image_size(path: str | PathLike, is_mask: bool = False) -> tuple[int, int]:
     return height, width
 
 
-def read_image(path: str | PathLike, backend_args: dict | None = None) -> np.ndarray:
+def read_image(path: str | PathLike | TarMember, backend_args: dict | None = None) -> np.ndarray:
     """Decode an 8-bit image: (H, W, 3) uint8 BGR, as MMCV's loaders give it.
 
     The EXIF orientation is not applied: masks carry none, and the two must match.
@@ -58,7 +67,7 @@ def read_image(path: str | PathLike, backend_args: dict | None = None) -> np.nda
     return _decode(path, content, 'color_ignore_orientation')
 
 
-def read_raw(path: str | PathLike, as_rgb: bool, backend_args: dict | None = None) -> np.ndarray:
+def read_raw(path: str | PathLike | TarMember, as_rgb: bool, backend_args: dict | None = None) -> np.ndarray:
     """Decode a mask file.
 
     Args:
@@ -77,10 +86,10 @@ def read_raw(path: str | PathLike, as_rgb: bool, backend_args: dict | None = Non
     return raw.astype(np.uint8) if raw.dtype == bool else raw
 
 
-def _read_bytes(path: str | PathLike, backend_args: dict | None) -> tuple[bytes, str]:
+def _read_bytes(path: str | PathLike | TarMember, backend_args: dict | None) -> tuple[bytes, str]:
     """Content of the file and the mode Pillow gives it."""
     try:
-        content = fileio.get(path, backend_args=backend_args)
+        content = path.read() if isinstance(path, TarMember) else fileio.get(path, backend_args=backend_args)
     except OSError as error:
         raise TileReadError(f'{path}: cannot be read ({error})') from error
     try:

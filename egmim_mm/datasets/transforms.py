@@ -42,6 +42,7 @@ class LoadTile(BaseTransform):
     **Required Keys:**
 
     - img_path (str)
+    - tar_member (TarMember, optional): Read instead of ``img_path``, for an image in a tar archive.
 
     **Added Keys:**
 
@@ -63,7 +64,7 @@ class LoadTile(BaseTransform):
         path = results['img_path']
         image = self.cache.get(path)
         if image is None:
-            image = read_image(path, self.backend_args)
+            image = read_image(results.get('tar_member', path), self.backend_args)
             self.cache.put(path, image)
         results['img'] = image
         results['img_shape'] = results['ori_shape'] = image.shape[:2]
