@@ -43,7 +43,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     command.add_argument('--files', type=int, default=1_000_000, help='images in folders (default: %(default)s)')
     command.add_argument('--shards', type=int, default=100, help='tar archives of 1000 images (default: %(default)s)')
     command.add_argument('--folder', help='where the temporary files go (default: that of the system)')
-    command.add_argument('--out', default='work_dirs/benchmark/start', help='folder of start.json (default: %(default)s)')
+    command.add_argument('--out', default='work_dirs/benchmark/start',
+                         help='folder of start.json (default: %(default)s)')
     return parser.parse_args(argv)
 
 

@@ -27,7 +27,7 @@ GROUP = 1000  # images of a folder and of a shard
 
 
 def measure_starts(out_dir, files: int = 1_000_000, shards: int = 100, folder: str | None = None) -> dict[str, Any]:
-    """Make a corpus of tiny images in folders of 1000 and one in tar shards of 1000, start on each, write ``start.json``.
+    """Make a corpus of tiny images in folders of 1000 and one in shards of 1000, start on each, write ``start.json``.
 
     The first start lists, the second one reads what the first has kept; both look at the first 5000 headers. The kept
     lists go to a temporary home. The pages of the corpus are in memory, having just been written: a disk or a network
@@ -60,7 +60,7 @@ def measure_starts(out_dir, files: int = 1_000_000, shards: int = 100, folder: s
         for name, make in (('folder', lambda: UnlabeledTiles(images)),
                            ('list file', lambda: UnlabeledTiles(images, list_file=f'{root}/list.txt')),
                            ('shards', lambda: UnlabeledTiles(archives, shards='.'))):
-            rows += [_time(f'{name}, {which} start', make) for which in ('first', 'second')]
+            rows += [_time(f'{name}, {which}', make) for which in ('first', 'second')]
     document = dict(rows=rows, peak_before=before, headers=5000, versions=package_versions(), git=git_state())
     write_json(Path(out_dir, 'start.json'), document)
     return document

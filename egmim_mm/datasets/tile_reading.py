@@ -5,6 +5,7 @@ A path is that of a file, or a :class:`~.tar_member.TarMember`.
 from __future__ import annotations
 
 import io
+import re
 from os import PathLike
 
 import mmcv
@@ -20,7 +21,7 @@ __all__ = ['TileReadError', 'image_size', 'read_image', 'read_raw']
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, UnidentifiedImageError)
 
 # Modes whose conversion to 8-bit RGB is lossless or drops only alpha. Pillow silently clips the others
-# (16-bit and float samples).
+# (float samples, 16-bit grey), and of 16-bit colours it silently drops the lower byte.
 _EIGHT_BIT_MODES = ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'RGBX', 'CMYK', 'YCbCr')
 
 
@@ -44,13 +45,13 @@ def image_size(path: str | PathLike | TarMember, is_mask: bool = False) -> tuple
     try:
         with file, Image.open(file) as image:
             width, height = image.size
-            mode = image.mode
+            samples = _samples(image)
     except Image.DecompressionBombError:
         raise TileReadError(f'{path}: too large to be read as one tile; cut it into tiles') from None
     except _BROKEN as error:
         raise TileReadError(f'{path}: not an image that Pillow can read ({error})') from error
     if not is_mask:  # masks may hold 16-bit indices; their values are checked one by one
-        _check_mode(path, mode)
+        _check_samples(path, samples)
     return height, width
 
 
@@ -62,8 +63,8 @@ def read_image(path: str | PathLike | TarMember, backend_args: dict | None = Non
     Raises:
         TileReadError: The file is missing, truncated, not an image or not 8-bit.
     """
-    content, mode = _read_bytes(path, backend_args)
-    _check_mode(path, mode)
+    content, samples = _read_bytes(path, backend_args)
+    _check_samples(path, samples)
     return _decode(path, content, 'color_ignore_orientation')
 
 
@@ -78,33 +79,40 @@ def read_raw(path: str | PathLike | TarMember, as_rgb: bool, backend_args: dict 
     Raises:
         TileReadError: The file is missing, truncated or not an image.
     """
-    content, mode = _read_bytes(path, backend_args)
+    content, samples = _read_bytes(path, backend_args)
     if as_rgb:
-        _check_mode(path, mode)
+        _check_samples(path, samples)
         return _decode(path, content, 'color_ignore_orientation', 'rgb')
     raw = _decode(path, content, 'unchanged')
     return raw.astype(np.uint8) if raw.dtype == bool else raw
 
 
 def _read_bytes(path: str | PathLike | TarMember, backend_args: dict | None) -> tuple[bytes, str]:
-    """Content of the file and the mode Pillow gives it."""
+    """Content of the file and what kind of samples it holds, see :func:`_samples`."""
     try:
         content = path.read() if isinstance(path, TarMember) else fileio.get(path, backend_args=backend_args)
     except OSError as error:
         raise TileReadError(f'{path}: cannot be read ({error})') from error
     try:
         with Image.open(io.BytesIO(content)) as image:
-            return content, image.mode
+            return content, _samples(image)
     except Image.DecompressionBombError:
         raise TileReadError(f'{path}: too large to be read as one tile; cut it into tiles') from None
     except _BROKEN as error:
         raise TileReadError(f'{path}: not an image that Pillow can read ({error})') from error
 
 
-def _check_mode(path: str | PathLike, mode: str) -> None:
-    if mode not in _EIGHT_BIT_MODES:
-        raise TileReadError(f"{path}: samples of Pillow's mode '{mode}' are not 8-bit; convert the file to "
-                            '8-bit first')
+def _samples(image: Image.Image) -> str:
+    """Pillow's mode of an opened image, or its raw mode, such as 'RGB;16B', if that tells of 16-bit colours."""
+    raw = re.search(r'\w+;16[BLNS]', str(image.tile[0][3])) if image.tile else None
+    return raw[0] if raw else image.mode
+
+
+def _check_samples(path: str | PathLike | TarMember, samples: str) -> None:
+    if samples not in _EIGHT_BIT_MODES:
+        raise TileReadError(f"{path}: samples of Pillow's mode '{samples}' are not 8-bit; convert the files with "
+                            'tools/dataset_converters/folder.py --scale LOW HIGH, or draw crops with '
+                            'egmim_mm.RasterCrops(scaling=...)')
 
 
 def _decode(path: str | PathLike, content: bytes, flag: str, channel_order: str = 'bgr') -> np.ndarray:
