@@ -35,6 +35,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     command.add_argument('--size', type=int, default=10_000, help='side of the raster in px (default: %(default)s)')
     command.add_argument('--crop', type=int, default=224, help='(default: %(default)s)')
     command.add_argument('--crops', type=int, default=2000, help='(default: %(default)s)')
+    command.add_argument('--rotate', action='store_true', help='turn the crops of the raster by any angle')
     command.add_argument('--out', default='work_dirs/benchmark/data', help='folder of data.json (default: %(default)s)')
     command = commands.add_parser(
         'start', help='how long UnlabeledTiles takes to list a large corpus',
@@ -69,7 +70,7 @@ def run_data(args: argparse.Namespace) -> None:
 
     from egmim_mm.analysis.loading_report import compare_loading, print_loading
     torch.set_num_threads(1)  # CPU time can then be measured, which other processes do not distort
-    print_loading(compare_loading(args.out, args.size, args.crop, args.crops))
+    print_loading(compare_loading(args.out, args.size, args.crop, args.crops, rotate=args.rotate))
     print(f'wrote {args.out}/data.json')
 
 

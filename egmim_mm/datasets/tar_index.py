@@ -111,8 +111,8 @@ def _scan(path: str, stamp: tuple[int, int]) -> ShardIndex:
                 sizes.append(place[1])
                 codes.append(extension_codes.setdefault(parts[2].lower(), len(extension_codes)))
                 keys.append(key_numbers.setdefault(parts[1], len(key_numbers)))
-    except tarfile.TarError as error:
-        raise TileReadError(f'{path}: not an uncompressed tar archive, or an empty one ({error})') from error
+    except (tarfile.TarError, OSError) as error:
+        raise TileReadError(f'{path}: not an uncompressed tar archive, empty, or unreadable ({error})') from error
     return ShardIndex(PackedNames.of(names), tuple(extension_codes), np.array(codes, np.int32),
                       np.array(keys, np.int32), np.array(offsets, np.int64), np.array(sizes, np.int64), stamp, damage)
 

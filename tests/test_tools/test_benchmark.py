@@ -62,6 +62,16 @@ def test_batch_is_that_of_the_config(tiny, call, tmp_path):
     assert len(counts) == 1  # a SimMIM config is already without guidance
 
 
+def test_crops_of_a_raster_against_tiles(call, tmp_path, capsys):
+    call('benchmark', 'data', '--size', 600, '--crop', 64, '--crops', 6, '--rotate', '--out', tmp_path)
+    report = json.loads((tmp_path / 'data.json').read_text())
+    assert report['rotate'] and report['crops'] == 6 and len(report['rows']) == 2
+    assert all(len(row['seconds_each']) == 6 and row['crops_per_s'] > 0 for row in report['rows'].values())
+    assert 'times as fast' in capsys.readouterr().out
+    with pytest.raises(SystemExit, match='Error: a raster of 100 px is smaller than a tile of 512 px'):
+        call('benchmark', 'data', '--size', 100, '--out', tmp_path)
+
+
 def test_starts_on_folders_lists_and_shards(call, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv('HOME', str(tmp_path / 'home'))
     call('benchmark', 'start', '--files', 1000, '--shards', 2, '--folder', tmp_path, '--out', tmp_path / 'out')
