@@ -43,6 +43,8 @@ INSTALL_REQUIRES = [
     'matplotlib>=3.9',
     # Weights as tensors and text, nothing to unpickle. 0.4.3: the first built for NumPy 2.
     'safetensors>=0.4.3',
+    # Names of tar shards, as in corpus-{000000..000127}.tar. 0.1.7: the last release.
+    'braceexpand>=0.1.7',
     # Tables and progress bars, of which only long-stable calls are used.
     'rich>=13',
 ]
@@ -60,6 +62,8 @@ DEV_REQUIRES = [
     'scikit-image>=0.24',
     'timm>=1.0',
     'torchmetrics>=1.4',
+    # Writes the tar shards that tests read, and reads them for comparison. 1.0 is tested.
+    'webdataset>=1.0',
     # A test builds the wheel without isolation. 70.1: builds without the wheel package.
     # 82 has dropped pkg_resources, which torch up to 2.11 still asks for.
     'setuptools>=70.1,<82',

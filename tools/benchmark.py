@@ -3,6 +3,7 @@
 
     python tools/benchmark.py pretrain configs/_base_/models/egmim_swin-tiny.py --batch 64 --amp
     python tools/benchmark.py data
+    python tools/benchmark.py start --files 1000000
 """
 import argparse
 
@@ -34,7 +35,17 @@ def parse_args(argv=None) -> argparse.Namespace:
     command.add_argument('--size', type=int, default=10_000, help='side of the raster in px (default: %(default)s)')
     command.add_argument('--crop', type=int, default=224, help='(default: %(default)s)')
     command.add_argument('--crops', type=int, default=2000, help='(default: %(default)s)')
+    command.add_argument('--rotate', action='store_true', help='turn the crops of the raster by any angle')
     command.add_argument('--out', default='work_dirs/benchmark/data', help='folder of data.json (default: %(default)s)')
+    command = commands.add_parser(
+        'start', help='how long UnlabeledTiles takes to list a large corpus',
+        description='Make tiny images in a temporary folder, and the same kind of images in tar shards, and time the '
+        'first and the second start of UnlabeledTiles on both.')
+    command.add_argument('--files', type=int, default=1_000_000, help='images in folders (default: %(default)s)')
+    command.add_argument('--shards', type=int, default=100, help='tar archives of 1000 images (default: %(default)s)')
+    command.add_argument('--folder', help='where the temporary files go (default: that of the system)')
+    command.add_argument('--out', default='work_dirs/benchmark/start',
+                         help='folder of start.json (default: %(default)s)')
     return parser.parse_args(argv)
 
 
@@ -59,8 +70,14 @@ def run_data(args: argparse.Namespace) -> None:
 
     from egmim_mm.analysis.loading_report import compare_loading, print_loading
     torch.set_num_threads(1)  # CPU time can then be measured, which other processes do not distort
-    print_loading(compare_loading(args.out, args.size, args.crop, args.crops))
+    print_loading(compare_loading(args.out, args.size, args.crop, args.crops, rotate=args.rotate))
     print(f'wrote {args.out}/data.json')
+
+
+def run_start(args: argparse.Namespace) -> None:
+    from egmim_mm.analysis.start_report import measure_starts, print_starts
+    print_starts(measure_starts(args.out, args.files, args.shards, args.folder))
+    print(f'wrote {args.out}/start.json')
 
 
 def main(argv=None) -> None:
@@ -72,7 +89,7 @@ def main(argv=None) -> None:
     # one line per parameter from init_weights would bury the table; warnings still show
     MMLogger.get_instance('benchmark', logger_name='mmengine', log_level='WARNING')
     with user_errors():
-        {'pretrain': run_pretrain, 'data': run_data}[args.command](args)
+        {'pretrain': run_pretrain, 'data': run_data, 'start': run_start}[args.command](args)
 
 
 if __name__ == '__main__':

@@ -61,6 +61,10 @@ def run_budgets(args: argparse.Namespace) -> None:
 
 
 def run_suggest(args: argparse.Namespace) -> None:
+    from mmengine.logging import MMLogger
+
+    # one line per parameter from init_weights would bury the result; warnings still show
+    MMLogger.get_instance('label_budget', logger_name='mmengine', log_level='WARNING')
     from egmim_mm.analysis.suggest_report import suggest
     chosen = suggest(args.folder, args.count, args.out, args.include, args.method, args.config, args.backbone,
                      args.seed)

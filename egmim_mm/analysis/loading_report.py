@@ -28,7 +28,7 @@ RASTER, PNG = 'RasterCrops, decoded', 'PNG tiles, mmcv'
 
 
 def compare_loading(out_dir, size: int = 10_000, crop: int = 224, crops: int = 2000,
-                    tiles: int = 32) -> dict[str, Any]:
+                    tiles: int = 32, rotate: bool = False) -> dict[str, Any]:
     """Make a raster of synthetic scenes and PNG tiles of it, time crops of both in turn, write ``data.json``.
 
     Args:
@@ -37,6 +37,7 @@ def compare_loading(out_dir, size: int = 10_000, crop: int = 224, crops: int = 2
         crop: Side of a crop, px; the scale is drawn from 0.67 to 1.5.
         crops: Crops of each kind.
         tiles: PNG tiles of 512 px.
+        rotate: Turn the crops of the raster by any angle.
 
     Returns:
         ``rows``: name -> ``seconds_each``, ``crops_per_s``; ``ratio``: of speeds, median over crops with its 95 %
@@ -49,17 +50,17 @@ def compare_loading(out_dir, size: int = 10_000, crop: int = 224, crops: int = 2
         path = Path(folder, 'raster.tif')
         _write_raster(path, size)
         png = _png_step(_write_tiles(path, Path(folder, 'tiles'), tiles), crop)
-        before = _peak_memory()
-        dataset = RasterCrops(folder, crop_size=crop)
+        before = peak_memory()
+        dataset = RasterCrops(folder, crop_size=crop, rotation=(0, 360) if rotate else (0, 0))
         start = clock()
         dataset[0]  # decodes the raster
         decoding = clock() - start
         seconds = interleaved({RASTER: lambda: dataset[0], PNG: png}, crops, warmup=10, clock=clock)
-        after = _peak_memory()
+        after = peak_memory()
     rows = {kind: dict(seconds_each=each, crops_per_s=len(each) / sum(each)) for kind, each in seconds.items()}
     document = dict(rows=rows, ratio=paired_ratio(seconds[PNG], seconds[RASTER]), decode_seconds=decoding,
                     peak_memory_bytes=dict(before=before, after=after), size=size, crop=crop, crops=crops, tiles=tiles,
-                    clock=name, versions=package_versions(), git=git_state())
+                    rotate=rotate, clock=name, versions=package_versions(), git=git_state())
     write_json(Path(out_dir, 'data.json'), document)
     return document
 
@@ -96,7 +97,7 @@ def _png_step(files: list[str], crop: int) -> Callable[[], dict]:
     return lambda: cut.transform(load.transform(dict(img_path=files[rng.integers(len(files))])))
 
 
-def _peak_memory() -> int:
+def peak_memory() -> int:
     """Largest resident memory of this process so far, bytes; it includes mapped files."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
 

@@ -72,7 +72,8 @@ def backbone_features(cfg: Config, source: str, paths) -> np.ndarray:
     """
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    backbone, crop = build_backbone(cfg, source, seed=0).to(device).eval(), crop_size(cfg)
+    backbone, crop = build_backbone(cfg, source, seed=0), crop_size(cfg)
+    backbone.to(device).eval()  # no assignment: train() of OpenMMLab's backbones returns None
     pre = cfg.model.data_preprocessor
     preprocess = standardizer(pre.mean, pre.std, bool(pre.get('bgr_to_rgb') or pre.get('rgb_to_bgr')))
     rows = []

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from PIL import Image
 from sklearn.cluster import KMeans
-from sklearn.metrics import pairwise_distances
+from sklearn.metrics import pairwise_distances, pairwise_distances_chunked
+from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
 from egmim_mm.edges import edge_prior
@@ -102,19 +103,23 @@ def _typical_cluster(features: np.ndarray, count: int, seed: int) -> list[int]:
 
 
 def _most_typical(features: np.ndarray, neighbours: int = 20) -> int:
-    distances = np.sort(pairwise_distances(features), axis=1)[:, 1:neighbours + 1]
-    return int(distances.mean(axis=1).argmin()) if distances.size else 0
+    if len(features) == 1:
+        return 0
+    distances, _ = NearestNeighbors(n_neighbors=min(neighbours, len(features) - 1)).fit(features).kneighbors()
+    return int(distances.mean(axis=1).argmin())
 
 
 def _k_centre(features: np.ndarray, count: int, seed: int) -> list[int]:
-    distances = pairwise_distances(features)
-    first = int(distances.mean(axis=1).argmin()) if seed == 0 else int(np.random.default_rng(seed).integers(
-        len(features)))
-    chosen, nearest = [first], distances[first].copy()
+    if seed == 0:  # in chunks: all distances between fifty thousand tiles would take 19 GiB
+        means = pairwise_distances_chunked(features, reduce_func=lambda chunk, _: chunk.mean(axis=1))
+        first = int(np.concatenate(list(means)).argmin())
+    else:
+        first = int(np.random.default_rng(seed).integers(len(features)))
+    chosen, nearest = [first], np.full(len(features), np.inf)
     while len(chosen) < count:
+        nearest = np.minimum(nearest, pairwise_distances(features[chosen[-1:]], features)[0])
         nearest[chosen] = -1
         chosen.append(int(nearest.argmax()))
-        nearest = np.minimum(nearest, distances[chosen[-1]])
     return chosen
 
 

@@ -1,4 +1,5 @@
 """Data: imagery, labelled tiles, samplers, label budgets and transforms."""
+from .benchmarks import ISAID, LoveDA, Potsdam, Vaihingen
 from .edge_guided_mask import EdgeGuidedMask
 from .imagery import UnlabeledTiles
 from .label_budget import select_tiles
@@ -8,6 +9,7 @@ from .segmentation import SegmentationTiles
 from .transforms import LoadTile, LoadTileMask, RandomQuarterTurn, RandomScaledCrop
 
 __all__ = [
-    'EdgeGuidedMask', 'LabelBudgetSampler', 'LoadTile', 'LoadTileMask', 'RandomQuarterTurn', 'RandomScaledCrop',
-    'RasterCrops', 'SampleIndex', 'SegmentationTiles', 'StreamSampler', 'UnlabeledTiles', 'select_tiles'
+    'EdgeGuidedMask', 'ISAID', 'LabelBudgetSampler', 'LoadTile', 'LoadTileMask', 'LoveDA', 'Potsdam',
+    'RandomQuarterTurn', 'RandomScaledCrop', 'RasterCrops', 'SampleIndex', 'SegmentationTiles', 'StreamSampler',
+    'UnlabeledTiles', 'Vaihingen', 'select_tiles'
 ]

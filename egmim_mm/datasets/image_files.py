@@ -44,6 +44,7 @@ def walk_images(folder: str, suffixes: Sequence[str] = SUFFIXES,
         visited.add(os.path.realpath(base))
         searched.append(base)
         folders[:] = sorted(f for f in folders if not f.startswith('.')) if recursive else []
-        found += [Path(base, f).relative_to(folder).as_posix() for f in files
-                  if f.lower().endswith(endings) and not f.startswith('.')]
+        below = Path(base).relative_to(folder).as_posix()
+        prefix = '' if below == '.' else f'{below}/'
+        found += [prefix + f for f in files if f.lower().endswith(endings) and not f.startswith('.')]
     return sorted(found), searched

@@ -5,13 +5,17 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from ..registry import DATASETS
-from .file_index import indexed_images
-from .image_files import SUFFIXES, matches_any
+from .file_index import indexed_images, missing_files
+from .image_files import SUFFIXES, find_images, matches_any
+from .packed_names import FilePaths, ImageTable, PackedNames
 from .position_seed import SampleIndex, SeededByPosition
+from .tar_member import TarMember
+from .tar_shards import find_shards, list_lines, shard_images
 from .tile_reading import TileReadError, image_size
 
 __all__ = ['UnlabeledTiles']
@@ -19,22 +23,28 @@ __all__ = ['UnlabeledTiles']
 
 @DATASETS.register_module()
 class UnlabeledTiles(SeededByPosition, BaseDataset):
-    """Every image below a folder, or the images of a list file. No labels.
+    """Every image below a folder, the images of a list file, or those in tar shards. No labels.
 
-    The list of a large folder is kept, see :func:`~egmim_mm.datasets.file_index.indexed_images`.
+    The list of a large folder is kept, see :func:`~egmim_mm.datasets.file_index.indexed_images`; so is that of each
+    shard, see :func:`~egmim_mm.datasets.tar_index.shard_index`. Shards are read at random places like files: order,
+    augmentation and resuming are the same.
 
-    A sample starts as ``dict(img_path=..., sample_idx=...)``; the pipeline normally begins with
-    ``egmim_mm.LoadTile``.
+    A sample starts as ``dict(img_path=..., sample_idx=...)``, with ``tar_member`` for an image in a shard; the
+    pipeline begins with ``egmim_mm.LoadTile``.
 
     Args:
         data_root (str): The folder.
         list_file (str | None): Text file with one image path per line, relative to ``data_root`` or
             absolute; empty lines and lines that begin with # are skipped. A relative ``list_file`` is
             looked up in ``data_root`` when it is not found as given.
+        shards (str | Sequence[str] | None): Uncompressed tar archives as webdataset writes them, relative to
+            ``data_root`` or absolute: 'corpus-{000000..000127}.tar', a folder of them, a text file with one per line,
+            or several of these. What follows the first dot of a file name must be one of ``suffixes``; other files
+            (.json, .txt, .mask.png) are left out and counted in the log.
         recursive (bool): Whether folders below ``data_root`` are searched.
         suffixes (Sequence[str]): Endings of image files, without case.
         include (str | Sequence[str] | None): Shell patterns; an image is used when its path relative to
-            ``data_root``, without suffix, matches one (``*`` also matches '/'):
+            ``data_root`` (of shards: in the archive), without suffix, matches one (``*`` also matches '/'):
             ``include='tile_*/images/image_part_00[1-6]'``.
         min_size (int | None): Least height and width in px.
         on_error (str): What to do with a file that is no image, truncated or too small. ``raise``: stop
@@ -42,40 +52,58 @@ class UnlabeledTiles(SeededByPosition, BaseDataset):
             found when they are loaded; the next image takes their place.
         check_first (int): That many headers are checked at start, the others when loaded.
         pipeline (Sequence): Transforms.
-        **kwargs: Arguments of MMEngine's ``BaseDataset``.
+        **kwargs: Arguments of MMEngine's ``BaseDataset``. ``serialize_data`` has no effect: the list is compact.
 
     Raises:
-        FileNotFoundError: The folder, the list file or a listed image does not exist, or there is no
-            image in the folder.
-        TileReadError: With ``on_error='raise'``, the first file that cannot be used.
+        FileNotFoundError: The folder, the list file, a listed image or a shard does not exist, or there is no
+            image in the folder or the shards.
+        TileReadError: With ``on_error='raise'``, the first file or shard that cannot be used.
+        ValueError: An unknown ``on_error``, both ``list_file`` and ``shards``, or a malformed shard pattern.
     """
 
     def __init__(self, data_root: str, list_file: str | None = None, recursive: bool = True,
                  suffixes: Sequence[str] = SUFFIXES, include: str | Sequence[str] | None = None,
                  min_size: int | None = None, on_error: str = 'raise', check_first: int = 5000,
-                 pipeline: Sequence = (), **kwargs: Any) -> None:
+                 pipeline: Sequence = (), shards: str | Sequence[str] | None = None, **kwargs: Any) -> None:
         if on_error not in ('raise', 'skip'):
             raise ValueError(f"on_error '{on_error}' is unknown; there are raise and skip")
+        if list_file is not None and shards is not None:
+            raise ValueError('list_file names images and shards names archives: set one of them')
+        self.shards = shards
         self.list_file, self.recursive, self.suffixes = list_file, recursive, tuple(suffixes)
         self.include, self.min_size, self.on_error = include, min_size, on_error
         self.check_first = check_first
         self._reported: set[str] = set()
+        kwargs['serialize_data'] = False
         super().__init__(data_root=str(data_root), data_prefix=dict(img_path=''), pipeline=list(pipeline),
                          **kwargs)
 
-    def load_data_list(self) -> list[dict]:
+    def load_data_list(self) -> ImageTable:
         """List the images and check the first headers."""
-        if self.list_file is None:
-            relative = indexed_images(self.data_root, self.suffixes, self.recursive)
-            origin = f'folder {self.data_root} (suffixes {", ".join(self.suffixes)})'
+        if self.shards is not None:
+            skip = None if self.on_error == 'raise' else lambda error: self._report(str(error), error)
+            sources = shard_images(find_shards(self.shards, self.data_root), self.suffixes, skip)
+            origin = f'shards {self.shards}'
+        elif self.list_file is not None:
+            sources, origin = FilePaths(self.data_root, PackedNames.of(self._read_list())), f'list {self.list_file}'
         else:
-            relative = self._read_list()
-            origin = f'list file {self.list_file}'
-        kept = [path for path in relative if matches_any(self.include, os.path.splitext(path)[0])]
-        if not kept:
-            reason = f'; none of its {len(relative)} images matches include={self.include!r}' if relative else ''
-            raise FileNotFoundError(f'no images in {origin}{reason}')
-        return self._check_headers([os.path.join(self.data_root, path) for path in kept], origin)
+            sources = FilePaths(self.data_root, indexed_images(self.data_root, self.suffixes, self.recursive))
+            origin = f'folder {self.data_root} (suffixes {", ".join(self.suffixes)})'
+        rows = None
+        if self.include is not None:
+            stems = (os.path.splitext(name.removeprefix('./'))[0] for name in sources.names)
+            rows = [row for row, stem in enumerate(stems) if matches_any(self.include, stem)]
+        table = ImageTable(sources, rows)
+        if not len(table):
+            raise FileNotFoundError(f'no images in {origin}{self._why_none(len(sources))}')
+        return self._check_headers(table, origin)
+
+    def _why_none(self, number: int) -> str:
+        if number:
+            return f'; none of its {number} images matches include={self.include!r}'
+        if self.list_file is None and (shards := find_images(self.data_root, ('.tar', ), self.recursive)):
+            return f"; it holds {len(shards)} .tar files, which shards='.' reads"
+        return ''
 
     def _read_list(self) -> list[str]:
         path = self.list_file
@@ -83,33 +111,32 @@ class UnlabeledTiles(SeededByPosition, BaseDataset):
             path = os.path.join(self.data_root, path)
         if not os.path.isfile(path):
             raise FileNotFoundError(f'list file {self.list_file} does not exist')
-        with open(path, encoding='utf-8') as file:
-            lines = [line.strip() for line in file]
-        names = [line for line in lines if line and not line.startswith('#')]
-        missing = [name for name in names if not os.path.isfile(os.path.join(self.data_root, name))]
+        names = list_lines(path)
+        missing = missing_files(names, self.data_root)
         if missing:
             raise FileNotFoundError(f'list file {path}: {len(missing)} of {len(names)} images do not exist in '
                                     f'{self.data_root}: {", ".join(missing[:5])}')
         return names
 
-    def _check_headers(self, paths: list[str], origin: str) -> list[dict]:
-        entries = []
-        for number, path in enumerate(paths):
-            checked = number < self.check_first
+    def _check_headers(self, table: ImageTable, origin: str) -> ImageTable:
+        """Look at the first headers; the table without those that cannot be used."""
+        rows = table.rows[:self.check_first]
+        table.checked[rows] = True
+        bad = []
+        for row in rows.tolist():
+            path = table.sources[row]
             try:
-                if checked:
-                    self._check_size(path)
+                self._check_size(path)
             except TileReadError as error:
                 if self.on_error == 'raise':
                     raise
-                self._report(path, error)
-                continue
-            entries.append(dict(img_path=path, header_checked=checked))
-        if not entries:
-            raise FileNotFoundError(f'no usable images in {origin}: all {len(paths)} were skipped')
-        return entries
+                self._report(str(path), error)
+                bad.append(row)
+        if len(bad) == len(table):
+            raise FileNotFoundError(f'no usable images in {origin}: all {len(table)} were skipped')
+        return ImageTable(table.sources, table.rows[~np.isin(table.rows, bad)], table.checked) if bad else table
 
-    def _check_size(self, path: str) -> None:
+    def _check_size(self, path: str | TarMember) -> None:
         height, width = image_size(path)
         if self.min_size is not None and min(height, width) < self.min_size:
             raise TileReadError(f'{path}: {height} x {width} px (height x width) is smaller than '
@@ -128,10 +155,10 @@ class UnlabeledTiles(SeededByPosition, BaseDataset):
         for step in range(len(self)):
             place = (int(idx) + step) % len(self)
             info = self.get_data_info(place)
-            path, checked = info['img_path'], info['header_checked']
+            path = info['img_path']
             try:
-                if not checked:
-                    self._check_size(path)
+                if not info['header_checked']:
+                    self._check_size(info.get('tar_member', path))
                 return super().prepare_data(SampleIndex(place, idx.seed) if hasattr(idx, 'seed') else place)
             except TileReadError as error:
                 if self.on_error == 'raise':

@@ -20,10 +20,12 @@ __all__ = ['RasterCrops']
 
 @DATASETS.register_module()
 class RasterCrops(SeededByPosition, BaseDataset):
-    """Random windows of every raster below a folder: position, scale, quarter turn and mirror image are drawn anew.
+    """Random windows of every raster below a folder: position, scale, rotation and mirror image are drawn anew.
 
-    A sample is ``dict(img, valid, img_path, window, img_shape, ori_shape)``: ``img`` (crop, crop, bands) uint8, BGR if
-    there are three bands; ``valid`` (crop, crop) bool, False where the raster has no data. All geometry is done here:
+    A sample is ``dict(img, valid, img_path, window, angle, img_shape, ori_shape)``: ``img`` (crop, crop, bands) uint8,
+    BGR if there are three bands; ``valid`` (crop, crop) bool, False where the raster has no data or ends; ``window``
+    (top, left, height, width) px in the raster and ``angle``, degrees, by which its content is turned counter-clockwise
+    about its centre, before the quarter turn. All geometry is done here:
     a pipeline that turned ``img`` alone would part it from ``valid``. It is usually
     ``[dict(type='PackInputs', algorithm_keys=['valid'])]``.
 
@@ -33,6 +35,9 @@ class RasterCrops(SeededByPosition, BaseDataset):
         num_crops (int): Crops that count as one pass; their content depends on the seed alone, so any number will do.
         scale_range (tuple[float, float]): The scale is drawn uniformly from it; 2 enlarges twofold.
         augment (bool): Whether crops are turned by quarters and mirrored.
+        rotation (tuple[float, float]): The angle is drawn uniformly from it, degrees; (0, 360) is any. (0, 0): none,
+            which interpolates nothing at scale 1. A turned crop reaches beyond the window that it fills, so its place
+            is drawn where the raster has room for that; in a narrower one its corners are not ``valid``.
         suffixes (Sequence[str]): Endings of raster files, without case.
         include (str | Sequence[str] | None): Shell patterns on the path without suffix.
         bands (Sequence[int] | None): Bands, from 1 on; None: all but alpha.
@@ -55,6 +60,7 @@ class RasterCrops(SeededByPosition, BaseDataset):
 
     def __init__(self, data_root: str, crop_size: int = 224, num_crops: int = 10_000,
                  scale_range: tuple[float, float] = (0.67, 1.5), augment: bool = True,
+                 rotation: tuple[float, float] = (0, 0),
                  suffixes: Sequence[str] = ('.tif', '.tiff'), include: str | Sequence[str] | None = None,
                  bands: Sequence[int] | None = None, scaling: str | Sequence | None = None, min_valid: float = 0.5,
                  cache_dir: str | None = '.egmim_cache', pipeline: Sequence = (), **kwargs: Any) -> None:
@@ -63,6 +69,9 @@ class RasterCrops(SeededByPosition, BaseDataset):
         if crop_size < 1 or num_crops < 1 or not 0 <= min_valid <= 1:
             raise ValueError(f'crop_size {crop_size} and num_crops {num_crops} must be at least 1, min_valid '
                              f'{min_valid} in [0, 1]')
+        if len(rotation) != 2 or rotation[0] > rotation[1]:
+            raise ValueError(f'rotation {rotation} must be (smallest, largest) in degrees')
+        self.rotation = tuple(rotation)
         self.crop_size, self.num_crops, self.scale_range, self.augment = crop_size, num_crops, scale_range, augment
         self.suffixes, self.include, self.min_valid = tuple(suffixes), include, min_valid
         self.bands = tuple(bands) if bands else None
@@ -109,8 +118,15 @@ class RasterCrops(SeededByPosition, BaseDataset):
         entry = super().get_data_info(place)
         side = max(1, round(self.crop_size / np.random.uniform(*self.scale_range)))
         side = min(side, entry['height'], entry['width'])
-        top, left = np.random.randint(entry['height'] - side + 1), np.random.randint(entry['width'] - side + 1)
-        image, valid = self._window(entry['img_path'], top, left, side)
+        # no number is drawn where there is nothing to choose: crops of a seed stay what they were
+        angle = np.random.uniform(*self.rotation) if any(self.rotation) else 0.0
+        margin = _margin(side, angle)
+        top, left = (np.random.randint(room, full - side - room + 1) for full in (entry['height'], entry['width'])
+                     for room in [margin if side + 2 * margin <= full else 0])
+        if angle:
+            image, valid = self._turned(entry, top, left, side, angle)
+        else:
+            image, valid = self._window(entry['img_path'], top, left, side, side)
         if side != self.crop_size:
             size = (self.crop_size, self.crop_size)
             image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if side > self.crop_size else cv2.INTER_LINEAR)
@@ -122,14 +138,42 @@ class RasterCrops(SeededByPosition, BaseDataset):
             image, valid = (array[:, ::-1] if mirrored else array for array in (image, valid))
         image = image[..., ::-1] if image.shape[-1] == 3 else image
         return dict(img=np.ascontiguousarray(image), valid=np.ascontiguousarray(valid), img_path=entry['img_path'],
-                    window=(int(top), int(left), side, side))
+                    window=(int(top), int(left), side, side), angle=float(angle))
 
-    def _window(self, path: str, top: int, left: int, side: int) -> tuple[np.ndarray, np.ndarray]:
+    def _turned(self, entry: dict, top: int, left: int, side: int, angle: float) -> tuple[np.ndarray, np.ndarray]:
+        """The window with its content turned about its centre, (side, side[, bands]); 0 beyond the raster."""
+        around = _margin(side, angle) + 1  # one more px for the interpolation
+        start = (max(0, top - around), max(0, left - around))
+        height, width = (min(full, first + side + around) - begin for full, first, begin in zip(
+            (entry['height'], entry['width']), (top, left), start))
+        image, valid = self._window(entry['img_path'], *start, height, width)
+        cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+        middle = (side - 1) / 2  # pixel centres lie at whole numbers
+        x, y = left - start[1] + middle, top - start[0] + middle
+        matrix = np.array([[cos, -sin, x - middle * (cos - sin)], [sin, cos, y - middle * (sin + cos)]])
+        # bit 1: data, bit 2: within the raster
+        states = cv2.warpAffine(valid.view(np.uint8) | np.uint8(2), matrix, (side, side),
+                                flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
+        # band by band: for more than four together OpenCV rounds positions more coarsely
+        bands = [cv2.warpAffine(np.ascontiguousarray(image[..., i]), matrix, (side, side),
+                                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
+                 for i in range(image.shape[-1])]
+        image = np.stack(bands, axis=-1)
+        image[states == 0] = 0
+        return image, states == 3
+
+    def _window(self, path: str, top: int, left: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
         if path not in self._open:
             self._open[path] = open_raster(path) if self.cache_dir is None else decoded_raster(
                 path, self.cache_dir, self.bands, self.scaling)
         if self.cache_dir is None:
-            return read_window(self._open[path], top, left, side, side, self.bands, self.scaling)
-        part = np.s_[top:top + side, left:left + side]
+            return read_window(self._open[path], top, left, height, width, self.bands, self.scaling)
+        part = np.s_[top:top + height, left:left + width]
         pixels, valid = self._open[path]
         return np.array(pixels[part]), np.array(valid[part])
+
+
+def _margin(side: int, angle: float) -> int:
+    """How far a square of ``side`` px reaches beyond its place when it is turned, px."""
+    turned = side * (abs(np.cos(np.radians(angle))) + abs(np.sin(np.radians(angle))))
+    return max(0, int(np.ceil((turned - side) / 2 - 1e-9)))

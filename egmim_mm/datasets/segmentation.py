@@ -50,14 +50,15 @@ class SegmentationTiles(SeededByPosition, BaseSegDataset):
         test_mode (bool): See MMEngine's ``BaseDataset``.
         check_first (int): For that many pairs sizes are compared at start, for the others when loaded.
         reduce_zero_label (bool): Not supported: ``mask_values`` says the same without ambiguity.
-        pipeline (Sequence): Transforms.
+        pipeline (Sequence): Transforms. Masks are loaded by ``egmim_mm.LoadTileMask``: mmseg's ``LoadAnnotations``
+            takes the values in the files for classes, so it is refused.
         **kwargs: Arguments of mmseg's ``BaseSegDataset``.
 
     Raises:
         FileNotFoundError: A missing folder, no images, an image without mask, a listed tile without image.
         TileReadError: An image and its mask differ in size, or a file is no image.
         ValueError: Missing classes, a number of ``mask_values`` that differs from the number of classes,
-            values listed twice, ``reduce_zero_label=True``.
+            values listed twice, ``reduce_zero_label=True``, ``LoadAnnotations`` in the pipeline.
     """
 
     def __init__(self, data_root: str, data_prefix: dict | None = None,
@@ -72,6 +73,9 @@ class SegmentationTiles(SeededByPosition, BaseSegDataset):
                              'from 1 on set mask_values=(1, 2, ...) and ignore_values=(0, )')
         if kwargs.pop('ignore_index', IGNORE) != IGNORE:
             raise ValueError(f'ignore_index must be {IGNORE}: list the file values to ignore in ignore_values')
+        if _uses(pipeline, 'LoadAnnotations'):
+            raise ValueError('the pipeline has LoadAnnotations, which knows neither mask_values nor ignore_values: use '
+                             'egmim_mm.LoadTileMask')
         metainfo = _with_rgb_palette(metainfo if metainfo is not None else self.METAINFO)
         self.mask_table = _mask_table(metainfo, mask_format, mask_values, ignore_values)
         self.include, self.check_first, self.source_pattern = include, check_first, source_pattern
@@ -82,6 +86,10 @@ class SegmentationTiles(SeededByPosition, BaseSegDataset):
         super().__init__(ann_file=ann_file, img_suffix=img_suffix, seg_map_suffix=seg_map_suffix,
                          metainfo=metainfo, data_root=str(data_root), data_prefix=data_prefix,
                          pipeline=list(pipeline), test_mode=test_mode, **kwargs)
+
+    @classmethod
+    def get_label_map(cls, new_classes: Sequence | None = None) -> None:
+        """None: ``mask_values`` maps the files to the classes, and a second mapping would spoil them."""
 
     def load_data_list(self) -> list[dict]:
         """Find the pairs and compare the first sizes."""
@@ -143,6 +151,17 @@ class SegmentationTiles(SeededByPosition, BaseSegDataset):
             raise ValueError(f'{self.data_root} was set up without masks: data_prefix has no seg_map_path')
         return count_class_pixels([info['tile_name'] for info in infos], [info['seg_map_path'] for info in infos],
                                   self.mask_table, self.data_root)
+
+
+def _uses(steps: Any, name: str) -> bool:
+    """Whether a pipeline, also inside its transforms, has one of that name."""
+    if isinstance(steps, dict):
+        kind = steps.get('type')
+        kind = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
+        return kind.rsplit('.', 1)[-1] == name or _uses(list(steps.values()), name)
+    if isinstance(steps, (list, tuple)):
+        return any(_uses(step, name) for step in steps)
+    return type(steps).__name__ == name
 
 
 def _with_rgb_palette(metainfo: dict) -> dict:

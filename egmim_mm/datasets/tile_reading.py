@@ -1,7 +1,11 @@
-"""Reading tiles and their headers with Pillow; every failure names the file."""
+"""Reading tiles and their headers with Pillow; every failure names the file.
+
+A path is that of a file, or a :class:`~.tar_member.TarMember`.
+"""
 from __future__ import annotations
 
 import io
+import re
 from os import PathLike
 
 import mmcv
@@ -9,13 +13,15 @@ import mmengine.fileio as fileio
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from .tar_member import TarMember
+
 __all__ = ['TileReadError', 'image_size', 'read_image', 'read_raw']
 
 # Everything Pillow raises for files that are broken, truncated or not images.
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, UnidentifiedImageError)
 
 # Modes whose conversion to 8-bit RGB is lossless or drops only alpha. Pillow silently clips the others
-# (16-bit and float samples).
+# (float samples, 16-bit grey), and of 16-bit colours it silently drops the lower byte.
 _EIGHT_BIT_MODES = ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'RGBX', 'CMYK', 'YCbCr')
 
 
@@ -23,7 +29,7 @@ class TileReadError(ValueError):
     """A file that cannot be used as a tile; the message names the file and the reason."""
 
 
-def image_size(path: str | PathLike, is_mask: bool = False) -> tuple[int, int]:
+def image_size(path: str | PathLike | TarMember, is_mask: bool = False) -> tuple[int, int]:
     """(height, width) in px from the header alone, without decoding.
 
     Raises:
@@ -31,21 +37,25 @@ def image_size(path: str | PathLike, is_mask: bool = False) -> tuple[int, int]:
             not 8-bit.
     """
     try:
-        with Image.open(path) as image:
-            width, height = image.size
-            mode = image.mode
+        file = path.open() if isinstance(path, TarMember) else open(path, 'rb')
     except FileNotFoundError:
         raise TileReadError(f'{path}: no such file') from None
+    except OSError as error:
+        raise TileReadError(f'{path}: cannot be read ({error})') from error
+    try:
+        with file, Image.open(file) as image:
+            width, height = image.size
+            samples = _samples(image)
     except Image.DecompressionBombError:
         raise TileReadError(f'{path}: too large to be read as one tile; cut it into tiles') from None
     except _BROKEN as error:
         raise TileReadError(f'{path}: not an image that Pillow can read ({error})') from error
     if not is_mask:  # masks may hold 16-bit indices; their values are checked one by one
-        _check_mode(path, mode)
+        _check_samples(path, samples)
     return height, width
 
 
-def read_image(path: str | PathLike, backend_args: dict | None = None) -> np.ndarray:
+def read_image(path: str | PathLike | TarMember, backend_args: dict | None = None) -> np.ndarray:
     """Decode an 8-bit image: (H, W, 3) uint8 BGR, as MMCV's loaders give it.
 
     The EXIF orientation is not applied: masks carry none, and the two must match.
@@ -53,12 +63,12 @@ def read_image(path: str | PathLike, backend_args: dict | None = None) -> np.nda
     Raises:
         TileReadError: The file is missing, truncated, not an image or not 8-bit.
     """
-    content, mode = _read_bytes(path, backend_args)
-    _check_mode(path, mode)
+    content, samples = _read_bytes(path, backend_args)
+    _check_samples(path, samples)
     return _decode(path, content, 'color_ignore_orientation')
 
 
-def read_raw(path: str | PathLike, as_rgb: bool, backend_args: dict | None = None) -> np.ndarray:
+def read_raw(path: str | PathLike | TarMember, as_rgb: bool, backend_args: dict | None = None) -> np.ndarray:
     """Decode a mask file.
 
     Args:
@@ -69,33 +79,40 @@ def read_raw(path: str | PathLike, as_rgb: bool, backend_args: dict | None = Non
     Raises:
         TileReadError: The file is missing, truncated or not an image.
     """
-    content, mode = _read_bytes(path, backend_args)
+    content, samples = _read_bytes(path, backend_args)
     if as_rgb:
-        _check_mode(path, mode)
+        _check_samples(path, samples)
         return _decode(path, content, 'color_ignore_orientation', 'rgb')
     raw = _decode(path, content, 'unchanged')
     return raw.astype(np.uint8) if raw.dtype == bool else raw
 
 
-def _read_bytes(path: str | PathLike, backend_args: dict | None) -> tuple[bytes, str]:
-    """Content of the file and the mode Pillow gives it."""
+def _read_bytes(path: str | PathLike | TarMember, backend_args: dict | None) -> tuple[bytes, str]:
+    """Content of the file and what kind of samples it holds, see :func:`_samples`."""
     try:
-        content = fileio.get(path, backend_args=backend_args)
+        content = path.read() if isinstance(path, TarMember) else fileio.get(path, backend_args=backend_args)
     except OSError as error:
         raise TileReadError(f'{path}: cannot be read ({error})') from error
     try:
         with Image.open(io.BytesIO(content)) as image:
-            return content, image.mode
+            return content, _samples(image)
     except Image.DecompressionBombError:
         raise TileReadError(f'{path}: too large to be read as one tile; cut it into tiles') from None
     except _BROKEN as error:
         raise TileReadError(f'{path}: not an image that Pillow can read ({error})') from error
 
 
-def _check_mode(path: str | PathLike, mode: str) -> None:
-    if mode not in _EIGHT_BIT_MODES:
-        raise TileReadError(f"{path}: samples of Pillow's mode '{mode}' are not 8-bit; convert the file to "
-                            '8-bit first')
+def _samples(image: Image.Image) -> str:
+    """Pillow's mode of an opened image, or its raw mode, such as 'RGB;16B', if that tells of 16-bit colours."""
+    raw = re.search(r'\w+;16[BLNS]', str(image.tile[0][3])) if image.tile else None
+    return raw[0] if raw else image.mode
+
+
+def _check_samples(path: str | PathLike | TarMember, samples: str) -> None:
+    if samples not in _EIGHT_BIT_MODES:
+        raise TileReadError(f"{path}: samples of Pillow's mode '{samples}' are not 8-bit; convert the files with "
+                            'tools/dataset_converters/folder.py --scale LOW HIGH, or draw crops with '
+                            'egmim_mm.RasterCrops(scaling=...)')
 
 
 def _decode(path: str | PathLike, content: bytes, flag: str, channel_order: str = 'bgr') -> np.ndarray:

@@ -42,6 +42,7 @@ class LoadTile(BaseTransform):
     **Required Keys:**
 
     - img_path (str)
+    - tar_member (TarMember, optional): Read instead of ``img_path``, for an image in a tar archive.
 
     **Added Keys:**
 
@@ -63,7 +64,7 @@ class LoadTile(BaseTransform):
         path = results['img_path']
         image = self.cache.get(path)
         if image is None:
-            image = read_image(path, self.backend_args)
+            image = read_image(results.get('tar_member', path), self.backend_args)
             self.cache.put(path, image)
         results['img'] = image
         results['img_shape'] = results['ori_shape'] = image.shape[:2]
@@ -89,6 +90,10 @@ class LoadTileMask(BaseTransform):
 
     - gt_seg_map (np.uint8, (H, W): 0..K-1, 255 = ignored; read-only when it comes from the cache)
 
+    Raises:
+        ValueError: The mask has been loaded already.
+        TileReadError: A mask of another size, or one that cannot be read.
+
     Args:
         cache_mb (float): As in :class:`LoadTile`.
         backend_args (dict | None): Arguments of MMEngine's file backend.
@@ -99,6 +104,9 @@ class LoadTileMask(BaseTransform):
         self.backend_args = backend_args
 
     def transform(self, results: dict) -> dict:
+        if 'gt_seg_map' in results.get('seg_fields', []):
+            raise ValueError('the pipeline loads the mask twice: what turns or flips seg_fields would do so twice; '
+                             'keep one egmim_mm.LoadTileMask')
         path = results['seg_map_path']
         mask = self.cache.get(path)
         if mask is None:

@@ -15,6 +15,7 @@ from mmengine.runner import BaseLoop, Runner
 
 from egmim_mm.checkpoints import CheckpointError, describe_source
 from egmim_mm.checkpoints.mmengine_loading import load_weights_only
+from egmim_mm.datasets.benchmarks import declared_metainfo
 from egmim_mm.datasets.tile_reading import TileReadError
 
 _TO_FILE_ONLY = ('Config:\n', '\n' + '-' * 60, 'Hooks will be executed', 'paramwise_options',
@@ -157,7 +158,7 @@ def check_classes(cfg: Config) -> None:
     """
     for loader in ('train_dataloader', 'test_dataloader'):
         dataset = (cfg.get(loader) or {}).get('dataset') or {}
-        classes = (dataset.get('metainfo') or {}).get('classes')
+        classes = declared_metainfo(dataset).get('classes')
         for head in ('decode_head', 'auxiliary_head'):
             number = (cfg.model.get(head) or {}).get('num_classes')
             if classes and number and number != len(classes):

@@ -12,8 +12,9 @@ from mmengine.registry import DefaultScope
 
 from ..checkpoints import CheckpointError, read_checkpoint, resolve_source
 from ..checkpoints.sources import file_sha256
+from ..datasets.benchmarks import declared_metainfo
 from ..datasets.mask_values import parse_color
-from ..registry import DATASETS, MODELS
+from ..registry import MODELS
 from .blending import Grid, blended_strips
 from .windows import check_window
 
@@ -109,8 +110,7 @@ class Segmenter:
 def _class_names(cfg: Config) -> tuple[tuple[str, ...], np.ndarray]:
     """Names and colours, from the test data's metainfo, else from the class of the data set."""
     data = (cfg.get('test_dataloader') or cfg.get('train_dataloader') or {}).get('dataset') or {}
-    kind = DATASETS.get(data.type) if 'type' in data else None
-    facts = {**getattr(kind, 'METAINFO', {}), **(data.get('metainfo') or {})}
+    facts = declared_metainfo(data)
     names = tuple(facts.get('classes') or ())
     if facts.get('palette'):
         packed = [parse_color(color) for color in facts['palette']]

@@ -1,6 +1,13 @@
 """UnlabeledTiles: which files are used, and bad files by name."""
+import os
+import pickle
+import warnings
+
 import numpy as np
 import pytest
+import rasterio
+from PIL import Image
+from rasterio.transform import from_origin
 from torch.utils.data import DataLoader
 
 from egmim_mm.datasets import SampleIndex, StreamSampler, UnlabeledTiles, imagery
@@ -56,6 +63,42 @@ def test_list_file(folder):
     (folder / 'train.txt').write_text('# training\nsub/deep/c.png\n\na.png\n')
     assert names(UnlabeledTiles(folder, list_file='train.txt')) == ['c.png', 'a.png']
     assert names(UnlabeledTiles(folder, list_file=str(folder / 'train.txt'), include='a')) == ['a.png']
+
+
+def test_a_list_of_many_files_asks_for_folders_not_files(folder, monkeypatch):
+    names = [f'many/{i:03d}.png' for i in range(60)] + ['a.png', str(folder / 'sub/b.PNG')]
+    (folder / 'many').mkdir()
+    for name in names[:60]:
+        (folder / name).hardlink_to(folder / 'a.png')
+    (folder / 'train.txt').write_text('\n'.join(names))
+    asked, original = [], os.path.isfile
+    monkeypatch.setattr(os.path, 'isfile', lambda path: asked.append(str(path)) or original(path))
+    assert len(UnlabeledTiles(folder, list_file='train.txt')) == 62
+    assert not any('/many/' in path for path in asked) and str(folder / 'a.png') in asked
+    (folder / names[7]).unlink()
+    (folder / names[8]).unlink()
+    (folder / names[8]).mkdir()
+    (folder / 'train.txt').write_text('\n'.join([*names, *(f'none/{i}.png' for i in range(60))]))
+    message = '62 of 122 images do not exist in .*: many/007.png, many/008.png, none/0.png'
+    with pytest.raises(FileNotFoundError, match=message):
+        UnlabeledTiles(folder, list_file='train.txt')
+
+
+def test_a_subset_and_a_pickled_copy_have_the_same_images(folder):
+    dataset = UnlabeledTiles(folder, indices=[2, 0])
+    assert names(dataset) == ['c.png', 'a.png']
+    dataset = UnlabeledTiles(folder, indices=2, pipeline=LOAD)
+    copy = pickle.loads(pickle.dumps(dataset))
+    assert names(copy) == ['a.png', 'b.PNG'] and (copy[1]['img'] == 20).all()
+    assert names(UnlabeledTiles(folder).get_subset([1])) == ['b.PNG']
+
+
+def test_names_of_any_script_and_undecodable_ones(tmp_path, write_image):
+    path = write_image(tmp_path / '\u4e16\u754c \u00e9.png', np.zeros((8, 8, 3), np.uint8))
+    odd = os.fsencode(tmp_path) + b'/\xff.png'
+    os.link(path, odd)
+    dataset = UnlabeledTiles(tmp_path, pipeline=LOAD)
+    assert {os.fsencode(dataset[i]['img_path']) for i in range(2)} == {odd, os.fsencode(path)}
 
 
 def test_a_link_back_up_is_followed_once(folder):
@@ -132,10 +175,29 @@ def test_nothing_usable(tmp_path, write_image):
         UnlabeledTiles(tmp_path, on_error='skip')
 
 
-def test_sixteen_bit_images_are_refused_rather_than_clipped(tmp_path, write_image):
-    write_image(tmp_path / 'deep.png', np.full((32, 32), 4000, np.uint16))
-    with pytest.raises(TileReadError, match='deep.png: .* are not 8-bit'):
+@pytest.mark.parametrize('suffix, bands, profile', [
+    ('png', 1, {}), ('png', 3, {}), ('png', 4, {}), ('tif', 1, {}), ('tif', 3, dict(photometric='rgb')),
+    ('tif', 4, dict(photometric='rgb', alpha='yes', compress='lzw')), ('tif', 3, dict(compress='deflate'))])
+def test_sixteen_bit_images_are_refused_rather_than_clipped(tmp_path, suffix, bands, profile):
+    path = tmp_path / f'deep.{suffix}'
+    driver = dict(png='PNG', tif='GTiff')[suffix]
+    with warnings.catch_warnings(), rasterio.open(path, 'w', driver=driver, height=32, width=32, count=bands,
+                                                  dtype='uint16', transform=from_origin(0, 0, 1, 1), **profile) as file:
+        file.write(np.full((bands, 32, 32), 4000, np.uint16))  # its upper byte is 15: nearly black
+    says = 'deep.*(not 8-bit; convert .*--scale LOW HIGH.*RasterCrops|not an image that Pillow can read)'
+    with pytest.raises(TileReadError, match=says):
         UnlabeledTiles(tmp_path)
+    with pytest.raises(TileReadError, match=says):
+        UnlabeledTiles(tmp_path, check_first=0, pipeline=LOAD)[0]
+
+
+def test_eight_bit_images_of_every_kind_are_taken(tmp_path):
+    grey = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16))
+    for mode in ('1', 'L', 'LA', 'P', 'RGB', 'RGBA', 'CMYK'):
+        grey.convert('RGBA' if mode == 'RGBA' else 'RGB').convert(mode).save(tmp_path / f'{mode}.tif')
+    grey.convert('RGB').save(tmp_path / 'x.bmp')
+    dataset = UnlabeledTiles(tmp_path, pipeline=LOAD)
+    assert len(dataset) == 8 and all(dataset[i]['img'].shape == (16, 16, 3) for i in range(8))
 
 
 def test_unknown_on_error(folder):

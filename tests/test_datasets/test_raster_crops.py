@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import rasterio
 from rasterio.transform import from_origin
+from scipy.ndimage import map_coordinates
 
 from egmim_mm.datasets import RasterCrops, SampleIndex, raster_cache
 from egmim_mm.datasets.band_scaling import BandScaling, load_scaling, measure_bands
@@ -79,6 +80,69 @@ def test_turns_keep_image_and_validity_together(write_tif, tmp_path):
         assert ((crop['img'] > 0).all(axis=-1) == crop['valid']).all()
 
 
+def smooth(height, width):
+    """Three bands, each a different smooth function of the place on the ground."""
+    rows, columns = np.indices((height, width))
+    return np.stack([40 + rows + columns / 2, 128 + 100 * np.sin(columns / 9) * np.cos(rows / 13),
+                     220 - rows / 2 - columns], axis=-1).clip(0, 255)
+
+
+@pytest.mark.parametrize('cache_dir', ['.egmim_cache', None])
+@pytest.mark.parametrize('scale', [1, 0.5, 1.6])
+def test_rotated_crops_sample_the_predicted_ground(write_tif, tmp_path, cache_dir, scale):
+    ground = smooth(96, 128).round()
+    write_tif('a', ground.astype(np.uint8))
+    angles, errors, shifted = [], [], []
+    for crop in crops(tmp_path, 20, scale_range=(scale, scale), rotation=(-180, 180), cache_dir=cache_dir):
+        top, left, side, _ = crop['window']
+        assert side == round(16 / scale) and crop['valid'].all()
+        # the centre of output pixel (u, v), turned about the centre of the window, on the grid of pixel centres
+        v, u = (np.indices((16, 16)) + 0.5 - 8) * side / 16
+        turn = np.radians(crop['angle'])
+        x = left + side / 2 + np.cos(turn) * u - np.sin(turn) * v - 0.5
+        y = top + side / 2 + np.sin(turn) * u + np.cos(turn) * v - 0.5
+        for offset, found in ((0, errors), (0.5, shifted)):
+            exact = [map_coordinates(ground[..., band], (y + offset, x), order=1) for band in range(3)]
+            found.append(np.abs(crop['img'][..., ::-1] - np.stack(exact, axis=-1)))
+        angles.append(crop['angle'])
+    assert np.mean(errors) < 0.5 and np.max(errors) < 4
+    assert np.mean(shifted) > 2 * np.mean(errors)  # half a pixel off would show
+    assert min(angles) < -60 and max(angles) > 60
+
+
+def test_a_quarter_turn_as_rotation_is_that_of_numpy(write_tif, tmp_path):
+    pixels = noise(50, 60, 7)
+    write_tif('a', pixels)
+    for angle in (90, 180, -90):
+        for crop in crops(tmp_path, 5, rotation=(angle, angle)):
+            assert (crop['img'] == np.rot90(expected(pixels, crop), angle // 90)).all() and crop['valid'].all()
+
+
+def test_rotation_knows_where_the_raster_ends_and_where_data_is(write_tif, tmp_path):
+    pixels = noise(16, 40, top=200) + np.uint8(50)  # as high as a crop: its turned corners lie outside
+    pixels[:, :12] = 0
+    write_tif('a', pixels, nodata=0)
+    seen = crops(tmp_path, 30, rotation=(45, 45), min_valid=0)
+    for crop in seen:
+        top, left, side, _ = crop['window']
+        v, u = np.indices((16, 16)) - 7.5
+        x, y = left + 7.5 + (u - v) / np.sqrt(2), top + 7.5 + (u + v) / np.sqrt(2)
+        outside = (np.abs(y - 7.5) > 8) | (x < -0.5) | (x > 39.5)
+        assert not crop['valid'][outside].any() and (crop['img'][outside] == 0).all() and outside.any()
+        sure = ~outside & (np.abs(x - 11.5) > 0.1)
+        assert (crop['valid'][sure] == (x[sure] > 11.5)).all()
+    assert 0.3 < np.mean([crop['valid'].mean() for crop in seen]) < 0.9
+
+
+def test_rotation_is_drawn_from_the_seed_and_off_by_default(write_tif, tmp_path):
+    write_tif('a', noise(60, 90))
+    options = dict(rotation=(0, 360), scale_range=(0.5, 2), augment=True)
+    one, two = crops(tmp_path, **options), crops(tmp_path, cache_dir=None, **options)
+    assert all((a['img'] == b['img']).all() and a['angle'] == b['angle'] for a, b in zip(one, two))
+    assert len({crop['angle'] for crop in one}) == len(one)
+    assert {crop['angle'] for crop in crops(tmp_path)} == {0.0}
+
+
 def test_rasters_are_decoded_once(write_tif, tmp_path, monkeypatch):
     path = write_tif('a', noise(40, 40))
     decoded, original = [], raster_cache._decode
@@ -128,7 +192,8 @@ def test_bad_rasters_and_options(write_tif, tmp_path):
     for options, message in ((dict(bands=[1, 2, 4]), 'a.tif: has 3 bands, band 4 is asked for'),
                              (dict(scaling=[(0, 9)] * 2), 'a scaling of 2 bands for 3 bands'),
                              (dict(scaling=[(9, 0)] * 3), 'needs a high above its low'),
-                             (dict(scale_range=(0, 1)), 'scale_range'), (dict(min_valid=2), 'min_valid')):
+                             (dict(scale_range=(0, 1)), 'scale_range'), (dict(rotation=(9, 0)), 'rotation'),
+                             (dict(min_valid=2), 'min_valid')):
         with pytest.raises(ValueError, match=message):
             crops(tmp_path, **options)
     (tmp_path / 'bands.json').write_text('{}')

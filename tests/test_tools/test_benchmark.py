@@ -62,6 +62,30 @@ def test_batch_is_that_of_the_config(tiny, call, tmp_path):
     assert len(counts) == 1  # a SimMIM config is already without guidance
 
 
+def test_crops_of_a_raster_against_tiles(call, tmp_path, capsys):
+    call('benchmark', 'data', '--size', 600, '--crop', 64, '--crops', 6, '--rotate', '--out', tmp_path)
+    report = json.loads((tmp_path / 'data.json').read_text())
+    assert report['rotate'] and report['crops'] == 6 and len(report['rows']) == 2
+    assert all(len(row['seconds_each']) == 6 and row['crops_per_s'] > 0 for row in report['rows'].values())
+    assert 'times as fast' in capsys.readouterr().out
+    with pytest.raises(SystemExit, match='Error: a raster of 100 px is smaller than a tile of 512 px'):
+        call('benchmark', 'data', '--size', 100, '--out', tmp_path)
+
+
+def test_starts_on_folders_lists_and_shards(call, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path / 'home'))
+    call('benchmark', 'start', '--files', 1000, '--shards', 2, '--folder', tmp_path, '--out', tmp_path / 'out')
+    rows = json.loads((tmp_path / 'out/start.json').read_text())['rows']
+    assert [(row['name'], row['images']) for row in rows] == [
+        (f'{kind}, {which}', number) for kind, number in (('folder', 1000), ('list file', 1000), ('shards', 2000))
+        for which in ('first', 'second')]
+    assert all(0 < row['cpu_seconds'] and 1000 * 20 < row['list_bytes'] < 2000 * 100 for row in rows)
+    assert 'list file, second' in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ['out']  # the corpus and the kept lists are gone
+    with pytest.raises(SystemExit, match='Error: --files 1500 must be a multiple of 1000'):
+        call('benchmark', 'start', '--files', 1500)
+
+
 @pytest.mark.parametrize('config, arguments, message', [
     ('upernet', [], "model.type is 'EncoderDecoder', not egmim_mm.EGMIM"),
     ('egmim', ['--steps', 1], '--steps 1'),

@@ -3,7 +3,13 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from fake_downloads import write_isaid
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from PIL import Image
+
+from egmim_mm.analysis.probe_report import build_backbone
 
 
 def test_label_budget_on_a_config(tiny, call, tmp_path, capsys):
@@ -12,6 +18,64 @@ def test_label_budget_on_a_config(tiny, call, tmp_path, capsys):
     larger = (tmp_path / 'out/4_seed0.txt').read_text().split()
     assert larger[:2] == (tmp_path / 'out/25pct_seed0.txt').read_text().split()
     assert 'not covered' in capsys.readouterr().out
+
+
+@pytest.fixture(scope='module')
+def textures(tmp_path_factory):
+    """Folder of 21 tiles of 96 px, 12 of them flat, 6 with rows and 3 with checks; the same mean colour, shuffled."""
+    folder, rng = tmp_path_factory.mktemp('textures'), np.random.default_rng(0)
+    kinds = rng.permutation([0] * 12 + [1] * 6 + [2] * 3)
+    rows, columns = np.indices((96, 96))
+    for number, kind in enumerate(kinds):
+        wave = (np.full_like(rows, 1), rows // 2 % 2 * 2, (rows // 2 + columns // 2) % 2 * 2)[kind]
+        grey = 70 + 55 * wave[..., None] + rng.normal(0, 10, (96, 96, 3))
+        Image.fromarray(grey.clip(0, 255).astype(np.uint8)).save(folder / f'{number:02d}_{kind}.png')
+    return folder
+
+
+@pytest.fixture(scope='module')
+def checkpoints(tiny, tmp_path_factory):
+    """Random weights of the tiny backbone, and of one that is twice as wide."""
+    folder = tmp_path_factory.mktemp('weights')
+    for name, width in (('same', 8), ('wide', 16)):
+        cfg = Config.fromfile(tiny.upernet)
+        cfg.model.backbone.arch.embed_dims = width
+        init_default_scope('mmseg')
+        weights = build_backbone(cfg, 'scratch', seed=1).state_dict()
+        state = {f'backbone.{key}': value for key, value in weights.items()}
+        torch.save(dict(state_dict=state), folder / f'{name}.pth')
+    return folder
+
+
+@pytest.mark.parametrize('method', ['k_centre', 'typical_cluster'])
+def test_suggest_by_the_features_of_a_checkpoint(tiny, textures, checkpoints, call, tmp_path, capsys, method):
+    def suggested(out, *arguments):
+        call('label_budget', 'suggest', textures, '--count', 3, '--method', method, '--config', tiny.upernet,
+             '--backbone', checkpoints / 'same.pth', '--out', tmp_path / out, *arguments)
+        return (tmp_path / out / 'suggested.txt').read_text().split()
+
+    names = suggested('a')
+    assert {name[-1] for name in names} == {'0', '1', '2'}  # one of each texture
+    assert names == suggested('b') and (tmp_path / 'a/suggested.jpg').stat().st_size > 1000
+    assert {name[-1] for name in suggested('c', '--seed', 3)} == {'0', '1', '2'}
+    every = sorted(path.stem for path in textures.iterdir())
+    drawn = [{name[-1] for name in np.random.default_rng(seed).choice(every, 3, replace=False)} for seed in range(20)]
+    assert sum(len(kinds) == 3 for kinds in drawn) < 8  # at random they are rarely all there
+
+
+def test_suggest_with_weights_or_tiles_that_do_not_fit(tiny, textures, checkpoints, call, tmp_path, write_image):
+    def fails(folder, *arguments):
+        with pytest.raises(SystemExit) as caught:
+            call('label_budget', 'suggest', folder, '--count', 1, '--out', tmp_path / 'out', *arguments)
+        assert str(caught.value).startswith('Error: ') and not (tmp_path / 'out').exists()
+        return str(caught.value)
+
+    assert 'wide.pth' in fails(textures, '--config', tiny.upernet, '--backbone', checkpoints / 'wide.pth')
+    assert 'none.pth' in fails(textures, '--config', tiny.upernet, '--backbone', checkpoints / 'none.pth')
+    assert '--backbone and --config belong together' in fails(textures, '--backbone', checkpoints / 'same.pth')
+    write_image(tmp_path / 'small/x.png', np.zeros((40, 90, 3), np.uint8))
+    assert 'x.png: 40 x 90 px (height x width) is smaller than a window of 64 px' in fails(
+        tmp_path / 'small', '--config', tiny.upernet, '--backbone', checkpoints / 'same.pth')
 
 
 def test_suggest_on_a_folder(tiny, call, tmp_path, capsys):
