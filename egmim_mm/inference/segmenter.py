@@ -60,7 +60,8 @@ class Segmenter:
             raise CheckpointError(f"{path} does not hold the weights of this config's model (a pretraining checkpoint, "
                                   f'or another arch or number of classes?). {error}') from error
         self.weights_sha256 = file_sha256(path)
-        self.model = model.eval().to(self.device)
+        # a tenth less time for convolutions on a CPU
+        self.model = model.eval().to(self.device, memory_format=torch.channels_last)
         self.bands = cfg.model.backbone.get('in_channels', 3)
         self.window = max((cfg.model.get('test_cfg') or {}).get('crop_size') or (512, ))
 
