@@ -38,8 +38,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     command.add_argument('--out', default='work_dirs/benchmark/data', help='folder of data.json (default: %(default)s)')
     command = commands.add_parser(
         'predict', help="our maps against MMSegmentation's slide inference",
-        description="Time our prediction against MMSegmentation's slide inference with the same model, tiles and windows, "
-        'in turn, with the mIoU of both. The stride of its crops is two thirds of the window.')
+        description="Time our prediction against MMSegmentation's slide inference with the same model, tiles and "
+        'windows, in turn, with the mIoU of both. The stride of its crops is two thirds of the window.')
     command.add_argument('config', help='config of the fine-tuning run')
     command.add_argument('checkpoint', help='checkpoint file, work dir or address')
     command.add_argument('--test-data', action='store_true',
@@ -49,7 +49,7 @@ def parse_args(argv=None) -> argparse.Namespace:
                          help='side of the synthetic scenes (default: %(default)s)')
     command.add_argument('--window', type=int, default=512, metavar='PX', help='(default: %(default)s)')
     command.add_argument('--overlap', type=float, default=0.25, help='of our windows (default: %(default)s)')
-    command.add_argument('--batch', type=int, default=8, help='our windows at once (default: %(default)s)')
+    command.add_argument('--batch', type=int, help='our windows at once (default: 8 on a GPU, 1 on a CPU)')
     command.add_argument('--rounds', type=int, default=5, help='timings of each way (default: %(default)s)')
     command.add_argument('--device', help='cpu, cuda, cuda:1 (default: a GPU if there is one)')
     command.add_argument('--out', default='work_dirs/benchmark/predict',

@@ -26,6 +26,7 @@ from egmim_mm.engine.launch import LaunchError, user_errors  # noqa: E402
 from egmim_mm.inference import Segmenter  # noqa: E402
 from egmim_mm.inference.folders import Job, plan_jobs  # noqa: E402
 from egmim_mm.inference.run import Watch, check_outputs, is_current, make_maps, output_paths  # noqa: E402
+from egmim_mm.inference.segmenter import usual_batch  # noqa: E402
 from egmim_mm.inference.windows import check_window  # noqa: E402
 
 
@@ -127,8 +128,7 @@ def main() -> None:
         segmenter = Segmenter(cfg, args.checkpoint, args.device, args.tta, args.trust_checkpoint)
         args.window = args.window or segmenter.window
         check_window(args.window, args.overlap)
-        if args.batch is None:  # windows at once save a CPU nothing, and cost its caches
-            args.batch = 1 if segmenter.device.type == 'cpu' else 8
+        args.batch = usual_batch(segmenter.device) if args.batch is None else args.batch
         if args.batch < 1:
             raise LaunchError(f'--batch {args.batch} must be at least 1')
         planned = plan_jobs(args.inputs, args.out, args.window, args.overlap)

@@ -1,4 +1,4 @@
-"""Speed and accuracy of our maps against MMSegmentation's slide inference: the same model, tiles, windows and device."""
+"""Speed and accuracy of our maps against MMSegmentation's slide inference: the same model, tiles and windows."""
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +18,7 @@ from egmim_mm.evaluation.confusion import confusion_matrix, segmentation_scores
 from egmim_mm.evaluation.provenance import device_description, git_state, package_versions, write_json
 from egmim_mm.inference import Segmenter
 from egmim_mm.inference.blending import Grid
+from egmim_mm.inference.segmenter import usual_batch
 from egmim_mm.inference.windows import check_window
 from egmim_mm.registry import DATASETS
 
@@ -84,15 +85,16 @@ def prediction_ways(segmenter: Segmenter, window: int, overlap: float, batch: in
     ways = {STOCK: Way(stock_slide(segmenter, window, stride),
                        lambda height, width: slide_windows(height, width, window, stride)),
             OURS: ours(overlap, batch)}
-    if batch > 1:
-        ways[f'{OURS}, batch 1'] = ours(overlap, 1)
     same = 1 - stride / window
-    ways[f"{OURS}, mmseg's overlap, batch 1"] = ours(same, 1)
+    if overlap != same:
+        ways[f"{OURS}, mmseg's overlap"] = ours(same, batch)
+    if batch > 1:
+        ways[f"{OURS}, mmseg's overlap, batch 1"] = ours(same, 1)
     return ways
 
 
 def compare_predictions(segmenter: Segmenter, tiles: Sequence[LabelledTile], out_dir, window: int | None = None,
-                        overlap: float = 0.25, batch: int = 8, rounds: int = 5,
+                        overlap: float = 0.25, batch: int | None = None, rounds: int = 5,
                         facts: dict[str, Any] | None = None) -> dict[str, Any]:
     """Time the ways in turn and write ``predict.json``.
 
@@ -104,7 +106,7 @@ def compare_predictions(segmenter: Segmenter, tiles: Sequence[LabelledTile], out
         tiles: Each is predicted once in a round.
         out_dir: Folder of the file.
         window: Side of the windows, px; the config's by default.
-        overlap, batch: Of our way.
+        overlap, batch: Of our way; by default the batch of :func:`usual_batch`.
         rounds: Timings of each way.
         facts: More for the file.
 
@@ -116,11 +118,11 @@ def compare_predictions(segmenter: Segmenter, tiles: Sequence[LabelledTile], out
     Raises:
         ValueError: Fewer than two rounds, no tiles, or options out of range.
     """
-    window = window or segmenter.window
+    window, batch = window or segmenter.window, usual_batch(segmenter.device) if batch is None else batch
     check_window(window, overlap)
     if rounds < 2 or batch < 1 or not tiles:
-        raise ValueError(f'{rounds} rounds, batch {batch}, {len(tiles)} tiles: an interval needs at least 2 rounds, and '
-                         'both others at least 1')
+        raise ValueError(f'{rounds} rounds, batch {batch}, {len(tiles)} tiles: an interval needs at least 2 rounds, '
+                         'and both others at least 1')
     ways = prediction_ways(segmenter, window, overlap, batch)
     maps: dict[str, list[np.ndarray]] = {}
 
@@ -158,8 +160,8 @@ def print_predictions(document: dict[str, Any], console: Console | None = None) 
     if console is None:  # a pipe has no width
         console = Console() if sys.stdout.isatty() else Console(width=140)
     device, sizes = document['device'], document['sizes']
-    table = Table(title=f'{len(sizes)} tile(s) of {sizes[0][0]} x {sizes[0][1]} px, windows of {document["window"]} px, '
-                  f'{document["rounds"]} rounds, {device["type"]} {device["name"]}, {device["threads"]} CPU thread(s); '
+    table = Table(title=f'{len(sizes)} tile(s) of {sizes[0][0]} x {sizes[0][1]} px, windows of {document["window"]} '
+                  f'px, {document["rounds"]} rounds, {device["type"]} {device["name"]}, {device["threads"]} CPU thread(s); '
                   f'{document["clock"]}')
     table.add_column('way')
     for header in ('kpx/s', 'times as fast', '95 % interval', 'windows', 'ms/window', 'mIoU %', 'OA %', 'same class %'):

@@ -82,7 +82,7 @@ def _write(polygons: Iterator[tuple[shapely.Polygon, int]], path: Path, layer: s
 
 
 def read_polygon_settings(path: str | Path) -> str | None:
-    """How polygons were made, as given to :func:`write_polygons`; None if there is no such file or it is none of ours."""
+    """How polygons were made, as :func:`write_polygons` was told; None if there is no such file, or none of ours."""
     try:
         return (pyogrio.read_info(path)['dataset_metadata'] or {}).get(SETTINGS)
     except DataSourceError:

@@ -38,7 +38,7 @@ class Watch:
 
 
 def output_paths(job: Job, kinds: Sequence[str]) -> dict[str, Path]:
-    """The files of a job: kind -> path; besides the map (``target``) ``probabilities``, ``confidence``, ``polygons``."""
+    """The files of a job: the map (``target``), and of ``probabilities``, ``confidence``, ``polygons`` those wanted."""
     target = job.target
     names = dict(probabilities=f'{target.stem}_probabilities.tif', confidence=f'{target.stem}_confidence.tif',
                  polygons=f'{target.stem}.gpkg')
@@ -115,7 +115,8 @@ def make_maps(segmenter: Segmenter, jobs: Sequence[Job], kinds: Sequence[str], s
         for number, job in enumerate(jobs):
             if number % processes == rank and job.target not in failed:
                 try:
-                    _complete(segmenter, job, rasters[job.target], ranges.get(job.target), run, kinds, settings, options)
+                    _complete(segmenter, job, rasters[job.target], ranges.get(job.target), run, kinds, settings,
+                              options)
                 except FAILURES as error:
                     later[job.target] = _message(job, error)
                     watch.failed(later[job.target])

@@ -17,7 +17,7 @@ from ..registry import DATASETS, MODELS
 from .blending import Grid, blended_strips
 from .windows import check_window
 
-__all__ = ['Segmenter']
+__all__ = ['Segmenter', 'usual_batch']
 
 
 class Segmenter:
@@ -105,6 +105,11 @@ class Segmenter:
         size = tuple(inputs.shape[2:])
         facts = dict(ori_shape=size, img_shape=size, pad_shape=size, padding_size=[0] * 4)
         return self.model.encode_decode(inputs, [facts] * len(inputs)).float().softmax(1)
+
+
+def usual_batch(device: torch.device) -> int:
+    """Windows at once: several fill a GPU; a CPU they save nothing, and push out of its caches."""
+    return 1 if device.type == 'cpu' else 8
 
 
 def _class_names(cfg: Config) -> tuple[tuple[str, ...], np.ndarray]:
