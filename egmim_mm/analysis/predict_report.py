@@ -161,8 +161,8 @@ def print_predictions(document: dict[str, Any], console: Console | None = None) 
         console = Console() if sys.stdout.isatty() else Console(width=140)
     device, sizes = document['device'], document['sizes']
     table = Table(title=f'{len(sizes)} tile(s) of {sizes[0][0]} x {sizes[0][1]} px, windows of {document["window"]} '
-                  f'px, {document["rounds"]} rounds, {device["type"]} {device["name"]}, {device["threads"]} CPU thread(s); '
-                  f'{document["clock"]}')
+                  f'px, {document["rounds"]} rounds, {device["type"]} {device["name"]}, {device["threads"]} CPU '
+                  f'thread(s); {document["clock"]}')
     table.add_column('way')
     for header in ('kpx/s', 'times as fast', '95 % interval', 'windows', 'ms/window', 'mIoU %', 'OA %', 'same class %'):
         table.add_column(header, justify='right')

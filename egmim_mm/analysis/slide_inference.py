@@ -14,10 +14,14 @@ def slide_stride(window: int) -> int:
     return max(1, window * 2 // 3)
 
 
+def slide_starts(size: int, window: int, stride: int) -> list[int]:
+    """First pixels of MMSegmentation's crops along an axis of ``size`` px; the last one is moved back to the end."""
+    return [max(0, min(i * stride, size - window)) for i in range(-(-max(size - window, 0) // stride) + 1)]
+
+
 def slide_windows(height: int, width: int, window: int, stride: int) -> int:
     """How many crops MMSegmentation's slide inference predicts."""
-    rows, columns = (-(-max(size - window, 0) // stride) + 1 for size in (height, width))
-    return rows * columns
+    return len(slide_starts(height, window, stride)) * len(slide_starts(width, window, stride))
 
 
 def stock_slide(segmenter: Segmenter, window: int, stride: int) -> Callable[[np.ndarray], np.ndarray]:
