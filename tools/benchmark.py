@@ -4,6 +4,7 @@
     python tools/benchmark.py pretrain configs/_base_/models/egmim_swin-tiny.py --batch 64 --amp
     python tools/benchmark.py data
     python tools/benchmark.py predict configs/quickstart/upernet.py work_dirs/quickstart/seed_0/egmim
+    python tools/benchmark.py predict-memory
 """
 import argparse
 
@@ -56,6 +57,15 @@ def parse_args(argv=None) -> argparse.Namespace:
                          help='folder of predict.json (default: %(default)s)')
     command.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE',
                          help='override values of the config')
+    command = commands.add_parser(
+        'predict-memory', help='peak memory of maps of a small and a large raster',
+        description='Map square rasters of synthetic scenes with a toy model, each in a fresh process on the CPU, and '
+        'print the peak memory of the process.')
+    command.add_argument('--sizes', type=int, nargs='+', default=[2000, 10_000], metavar='PX',
+                         help='sides of the rasters; the first is compared with (default: 2000 10000)')
+    command.add_argument('--window', type=int, default=512, metavar='PX', help='(default: %(default)s)')
+    command.add_argument('--out', default='work_dirs/benchmark/predict_memory',
+                         help='folder of predict_memory.json (default: %(default)s)')
     return parser.parse_args(argv)
 
 
@@ -101,6 +111,12 @@ def run_predict(args: argparse.Namespace) -> None:
     print(f'wrote {args.out}/predict.json')
 
 
+def run_predict_memory(args: argparse.Namespace) -> None:
+    from egmim_mm.analysis.predict_memory import compare_memory, print_memory
+    print_memory(compare_memory(args.out, args.sizes, args.window))
+    print(f'wrote {args.out}/predict_memory.json')
+
+
 def main(argv=None) -> None:
     quiet_imports()
     args = parse_args(argv)
@@ -110,7 +126,8 @@ def main(argv=None) -> None:
     # one line per parameter from init_weights would bury the table; warnings still show
     MMLogger.get_instance('benchmark', logger_name='mmengine', log_level='WARNING')
     with user_errors():
-        {'pretrain': run_pretrain, 'data': run_data, 'predict': run_predict}[args.command](args)
+        {'pretrain': run_pretrain, 'data': run_data, 'predict': run_predict,
+         'predict-memory': run_predict_memory}[args.command](args)
 
 
 if __name__ == '__main__':

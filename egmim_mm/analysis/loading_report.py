@@ -1,6 +1,4 @@
 """Speed and memory of random crops: windows of a decoded raster against PNG tiles that are decoded each time."""
-import resource
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +18,7 @@ from egmim_mm.datasets import RandomScaledCrop, RasterCrops
 from egmim_mm.datasets.synthetic.scene import make_scene
 from egmim_mm.evaluation.provenance import git_state, package_versions, write_json
 
-from .timing import device_clock, interleaved, paired_ratio
+from .timing import device_clock, interleaved, paired_ratio, peak_memory
 
 TILE = 512  # px
 RASTER, PNG = 'RasterCrops, decoded', 'PNG tiles, mmcv'
@@ -46,15 +44,15 @@ def compare_loading(out_dir, size: int = 10_000, crop: int = 224, crops: int = 2
     name, clock = device_clock(torch.device('cpu'))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, 'raster.tif')
-        _write_raster(path, size)
+        write_raster(path, size)
         png = _png_step(_write_tiles(path, Path(folder, 'tiles'), tiles), crop)
-        before = _peak_memory()
+        before = peak_memory()
         dataset = RasterCrops(folder, crop_size=crop)
         start = clock()
         dataset[0]  # decodes the raster
         decoding = clock() - start
         seconds = interleaved({RASTER: lambda: dataset[0], PNG: png}, crops, warmup=10, clock=clock)
-        after = _peak_memory()
+        after = peak_memory()
     rows = {kind: dict(seconds_each=each, crops_per_s=len(each) / sum(each)) for kind, each in seconds.items()}
     document = dict(rows=rows, ratio=paired_ratio(seconds[PNG], seconds[RASTER]), decode_seconds=decoding,
                     peak_memory_bytes=dict(before=before, after=after), size=size, crop=crop, crops=crops, tiles=tiles,
@@ -63,7 +61,7 @@ def compare_loading(out_dir, size: int = 10_000, crop: int = 224, crops: int = 2
     return document
 
 
-def _write_raster(path: Path, size: int) -> None:
+def write_raster(path: Path, size: int) -> None:
     """A mosaic of up to four scenes in random order: 8-bit RGB, deflate, blocks of 256 px."""
     scenes = [make_scene((0, 0, i), TILE)[0] for i in range(min(4, (size // TILE)**2))]
     rng = np.random.default_rng(0)
@@ -93,11 +91,6 @@ def _png_step(files: list[str], crop: int) -> Callable[[], dict]:
     load, cut = LoadImageFromFile(), RandomScaledCrop(crop, scale_range=(0.67, 1.5))
     rng = np.random.default_rng(2)
     return lambda: cut.transform(load.transform(dict(img_path=files[rng.integers(len(files))])))
-
-
-def _peak_memory() -> int:
-    """Largest resident memory of this process so far, bytes; it includes mapped files."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
 
 
 def print_loading(document: dict[str, Any], console: Console | None = None) -> None:

@@ -6,24 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-import torch
 from PIL import Image
 
 from egmim_mm.inference import Segmenter
-
-
-@pytest.fixture(scope='module')
-def weights(tiny, tmp_path_factory):
-    """Checkpoint of the tiny segmentation model with random weights."""
-    from mmengine.config import Config
-    from mmengine.registry import DefaultScope
-
-    from egmim_mm.registry import MODELS
-    path = tmp_path_factory.mktemp('weights') / 'random.pth'
-    torch.manual_seed(0)
-    with DefaultScope.overwrite_default_scope('mmseg'):
-        torch.save(dict(state_dict=MODELS.build(Config.fromfile(tiny.upernet).model).state_dict()), path)
-    return path
 
 
 @pytest.fixture
