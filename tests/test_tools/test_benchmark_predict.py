@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from egmim_mm.analysis.timing import peak_memory
 from egmim_mm.inference import Segmenter
 
 
@@ -66,10 +67,11 @@ def test_mistakes_end_in_one_line(tiny, weights, call, tmp_path, options, says):
 
 
 def test_memory_is_that_of_a_fresh_process(call, tmp_path, capsys):
-    hoard = np.ones(2**28, np.uint8)  # this one's does not count
+    hoard = np.ones(2**28, np.uint8)  # what this process holds does not count
     call('benchmark', 'predict-memory', '--sizes', 512, '--window', 128, '--out', tmp_path)
     row, = json.loads((tmp_path / 'predict_memory.json').read_text())['rows']
-    assert hoard.nbytes < row['before_bytes'] <= row['peak_memory_bytes'] and row['ratio'] == 1
+    assert row['before_bytes'] <= row['peak_memory_bytes'] < peak_memory() - hoard.nbytes // 2
+    assert row['ratio'] == 1
     assert '512 x 512 px' in capsys.readouterr().out
 
 
