@@ -39,6 +39,10 @@ INSTALL_REQUIRES = [
     'pillow>=10.3',
     # 1.4: the first line built for NumPy 2. Its wheels bring GDAL along.
     'rasterio>=1.4',
+    # 0.10: built for NumPy 2, like rasterio's wheels with a GDAL of its own.
+    'pyogrio>=0.10',
+    # 2.0.6: built for NumPy 2.
+    'shapely>=2.0.6',
     # 3.9: the first built for NumPy 2.
     'matplotlib>=3.9',
     # Weights as tensors and text, nothing to unpickle. 0.4.3: the first built for NumPy 2.
@@ -64,6 +68,8 @@ DEV_REQUIRES = [
     'torchmetrics>=1.4',
     # Writes the tar shards that tests read, and reads them for comparison. 1.0 is tested.
     'webdataset>=1.0',
+    # Validates cloud-optimised GeoTIFFs; 6 is the last for Python 3.10.
+    'rio-cogeo>=6',
     # A test builds the wheel without isolation. 70.1: builds without the wheel package.
     # 82 has dropped pkg_resources, which torch up to 2.11 still asks for.
     'setuptools>=70.1,<82',

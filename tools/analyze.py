@@ -6,6 +6,7 @@
     python tools/analyze.py edge-floor FOLDER
     python tools/analyze.py masks FOLDER
     python tools/analyze.py errors CONFIG --predictions scratch=maps/scratch --predictions dapt=maps/dapt
+    python tools/analyze.py seams CONFIG CHECKPOINT RASTER
 """
 import argparse
 
@@ -147,6 +148,36 @@ def run_errors(args: argparse.Namespace) -> None:
     print(f'wrote {out_dir}/errors.json and errors.png')
 
 
+def add_seams(commands) -> None:
+    from mmengine.config import DictAction
+    command = commands.add_parser(
+        'seams', help='whether window borders show in maps of large rasters',
+        description='How often the class changes across window borders compared with elsewhere: windows cut hard, '
+        "MMSegmentation's slide inference, and tools/predict.py.")
+    command.add_argument('config', help='config of the fine-tuning run')
+    command.add_argument('checkpoint', help='checkpoint file, work dir or address')
+    command.add_argument('raster', help='of several windows; it has to fit into memory')
+    command.add_argument('--window', type=int, metavar='PX', help="(default: the crop of the config's slide inference)")
+    command.add_argument('--overlap', type=float, default=0.25, help='of our windows (default: %(default)s)')
+    command.add_argument('--bands', type=int, nargs='+', help='bands, from 1 on (default: all but alpha)')
+    command.add_argument('--scaling', metavar='FILE', help='of tools/measure_bands.py, for samples that are not 8-bit')
+    command.add_argument('--device', help='cpu, cuda, cuda:1 (default: a GPU if there is one)')
+    command.add_argument('--out', help='folder of seams.json and seams.png (default: work_dirs/seams/<config name>)')
+    command.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE',
+                         help='override values of the config')
+
+
+def run_seams(args: argparse.Namespace) -> None:
+    from egmim_mm.analysis.seams import print_seams, report_seams
+    from egmim_mm.datasets.band_scaling import load_scaling
+    from egmim_mm.inference import Segmenter
+    cfg, out_dir = read_config(args, 'seams')
+    scaling = load_scaling(args.scaling) if args.scaling else None
+    print_seams(report_seams(Segmenter(cfg, args.checkpoint, args.device), args.raster, out_dir, args.window,
+                             args.overlap, args.bands, scaling))
+    print(f'wrote {out_dir}/seams.json and seams.png')
+
+
 # subcommand -> adds its arguments; runs it
 COMMANDS = {
     'probe': (add_probe, run_probe),
@@ -154,6 +185,7 @@ COMMANDS = {
     'edge-floor': (add_edge_floor, run_edge_floor),
     'masks': (add_masks, run_masks),
     'errors': (add_errors, run_errors),
+    'seams': (add_seams, run_seams),
 }
 
 

@@ -4,6 +4,8 @@
     python tools/benchmark.py pretrain configs/_base_/models/egmim_swin-tiny.py --batch 64 --amp
     python tools/benchmark.py data
     python tools/benchmark.py start --files 1000000
+    python tools/benchmark.py predict configs/quickstart/upernet.py work_dirs/quickstart/seed_0/egmim
+    python tools/benchmark.py predict-memory
 """
 import argparse
 
@@ -46,6 +48,35 @@ def parse_args(argv=None) -> argparse.Namespace:
     command.add_argument('--folder', help='where the temporary files go (default: that of the system)')
     command.add_argument('--out', default='work_dirs/benchmark/start',
                          help='folder of start.json (default: %(default)s)')
+    command = commands.add_parser(
+        'predict', help="our maps against MMSegmentation's slide inference",
+        description="Time our prediction against MMSegmentation's slide inference with the same model, tiles and "
+        'windows, in turn, with the mIoU of both. The stride of its crops is two thirds of the window.')
+    command.add_argument('config', help='config of the fine-tuning run')
+    command.add_argument('checkpoint', help='checkpoint file, work dir or address')
+    command.add_argument('--test-data', action='store_true',
+                         help="the config's test tiles (default: synthetic scenes with the classes of the quickstart)")
+    command.add_argument('--tiles', type=int, default=2, metavar='N', help='number of tiles (default: %(default)s)')
+    command.add_argument('--size', type=int, default=2048, metavar='PX',
+                         help='side of the synthetic scenes (default: %(default)s)')
+    command.add_argument('--window', type=int, default=512, metavar='PX', help='(default: %(default)s)')
+    command.add_argument('--overlap', type=float, default=0.25, help='of our windows (default: %(default)s)')
+    command.add_argument('--batch', type=int, help='our windows at once (default: 8 on a GPU, 1 on a CPU)')
+    command.add_argument('--rounds', type=int, default=5, help='timings of each way (default: %(default)s)')
+    command.add_argument('--device', help='cpu, cuda, cuda:1 (default: a GPU if there is one)')
+    command.add_argument('--out', default='work_dirs/benchmark/predict',
+                         help='folder of predict.json (default: %(default)s)')
+    command.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE',
+                         help='override values of the config')
+    command = commands.add_parser(
+        'predict-memory', help='peak memory of maps of a small and a large raster',
+        description='Map square rasters of synthetic scenes with a toy model, each in a fresh process on the CPU, and '
+        'print the peak memory of the process.')
+    command.add_argument('--sizes', type=int, nargs='+', default=[2000, 10_000], metavar='PX',
+                         help='sides of the rasters; the first is compared with (default: 2000 10000)')
+    command.add_argument('--window', type=int, default=512, metavar='PX', help='(default: %(default)s)')
+    command.add_argument('--out', default='work_dirs/benchmark/predict_memory',
+                         help='folder of predict_memory.json (default: %(default)s)')
     return parser.parse_args(argv)
 
 
@@ -80,6 +111,29 @@ def run_start(args: argparse.Namespace) -> None:
     print(f'wrote {args.out}/start.json')
 
 
+def run_predict(args: argparse.Namespace) -> None:
+    import torch
+    from mmengine.config import Config
+
+    from egmim_mm.analysis.predict_report import compare_predictions, print_predictions, synthetic_tiles, test_tiles
+    from egmim_mm.inference import Segmenter
+    torch.set_num_threads(1)  # CPU time can then be measured, which other processes do not distort
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options)
+    segmenter = Segmenter(cfg, args.checkpoint, args.device)
+    tiles = list(test_tiles(cfg, args.tiles)) if args.test_data else synthetic_tiles(
+        args.tiles, args.size, segmenter.classes)
+    print_predictions(compare_predictions(segmenter, tiles, args.out, args.window, args.overlap, args.batch,
+                                          args.rounds, dict(config=args.config, checkpoint=args.checkpoint)))
+    print(f'wrote {args.out}/predict.json')
+
+
+def run_predict_memory(args: argparse.Namespace) -> None:
+    from egmim_mm.analysis.predict_memory import compare_memory, print_memory
+    print_memory(compare_memory(args.out, args.sizes, args.window))
+    print(f'wrote {args.out}/predict_memory.json')
+
+
 def main(argv=None) -> None:
     quiet_imports()
     args = parse_args(argv)
@@ -89,7 +143,8 @@ def main(argv=None) -> None:
     # one line per parameter from init_weights would bury the table; warnings still show
     MMLogger.get_instance('benchmark', logger_name='mmengine', log_level='WARNING')
     with user_errors():
-        {'pretrain': run_pretrain, 'data': run_data, 'start': run_start}[args.command](args)
+        {'pretrain': run_pretrain, 'data': run_data, 'start': run_start, 'predict': run_predict,
+         'predict-memory': run_predict_memory}[args.command](args)
 
 
 if __name__ == '__main__':

@@ -2,7 +2,7 @@
 """Make maps: the class of every pixel of rasters of any size, as GeoTIFF files in the same place.
 
     python tools/predict.py CONFIG CHECKPOINT imagery/*.tif --out maps
-    torchrun --nproc_per_node 4 tools/predict.py CONFIG CHECKPOINT imagery --out maps --resume
+    torchrun --nproc_per_node 4 tools/predict.py CONFIG CHECKPOINT imagery --out maps --resume --polygons
 """
 import argparse
 import json
@@ -17,17 +17,16 @@ quiet_imports()
 import torch  # noqa: E402
 from mmengine.config import Config, DictAction  # noqa: E402
 from mmengine.logging import MMLogger  # noqa: E402
-from rasterio.errors import RasterioError  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: E402
 from torch import distributed  # noqa: E402
 
 from egmim_mm.datasets.band_scaling import load_scaling  # noqa: E402
-from egmim_mm.datasets.tile_reading import TileReadError  # noqa: E402
 from egmim_mm.engine.launch import LaunchError, user_errors  # noqa: E402
-from egmim_mm.inference import Segmenter, predict_raster  # noqa: E402
-from egmim_mm.inference.folders import Job, plan_jobs, share  # noqa: E402
-from egmim_mm.inference.raster_map import read_settings  # noqa: E402
+from egmim_mm.inference import Segmenter  # noqa: E402
+from egmim_mm.inference.folders import Job, plan_jobs  # noqa: E402
+from egmim_mm.inference.run import Watch, check_outputs, is_current, make_maps, output_paths  # noqa: E402
+from egmim_mm.inference.segmenter import usual_batch  # noqa: E402
 from egmim_mm.inference.windows import check_window  # noqa: E402
 
 
@@ -41,11 +40,12 @@ def parse_args() -> argparse.Namespace:
                         'inference)')
     parser.add_argument('--overlap', type=float, default=0.25,
                         help='share of a window that its neighbour covers too (default: %(default)s)')
-    parser.add_argument('--batch', type=int, default=8, help='windows at once (default: %(default)s)')
+    parser.add_argument('--batch', type=int, help='windows at once (default: 8 on a GPU, 1 on a CPU)')
     parser.add_argument('--bands', type=int, nargs='+', help='bands, from 1 on (default: all but alpha)')
     parser.add_argument('--scaling', metavar='FILE', help='of tools/measure_bands.py, for samples that are not 8-bit')
     parser.add_argument('--probabilities', action='store_true', help='also NAME_probabilities.tif, a band per class')
     parser.add_argument('--confidence', action='store_true', help='also NAME_confidence.tif')
+    parser.add_argument('--polygons', action='store_true', help='also NAME.gpkg, the outlines of the regions')
     parser.add_argument('--tta', action='store_true', help='average over mirror images; three times the time')
     again = parser.add_mutually_exclusive_group()
     again.add_argument('--resume', action='store_true', help='leave maps that are there, and made in the same way')
@@ -58,50 +58,62 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def output_paths(args: argparse.Namespace, job: Job) -> dict:
-    """Paths by keyword of predict_raster."""
-    wanted = [kind for kind in ('probabilities', 'confidence') if getattr(args, kind)]
-    return dict(target=job.target, **{kind: job.target.with_name(f'{job.target.stem}_{kind}.tif') for kind in wanted})
+def extras(args: argparse.Namespace) -> list[str]:
+    """What is made besides the maps."""
+    return [kind for kind in ('probabilities', 'confidence', 'polygons') if getattr(args, kind)]
 
 
 def left_to_do(args: argparse.Namespace, jobs: list[Job], settings: str) -> list[Job]:
-    """The jobs without those whose maps are there.
+    """The jobs without those whose files are there.
 
     Raises:
-        LaunchError: Maps are there, and neither --resume nor --overwrite is given.
+        LaunchError: Files are there, and neither --resume nor --overwrite is given.
     """
-    there = [job for job in jobs if any(path.exists() for path in output_paths(args, job).values())]
+    paths = {job.target: output_paths(job, extras(args)).values() for job in jobs}
+    there = [path for job in jobs for path in paths[job.target] if path.exists()]
     if there and not (args.resume or args.overwrite):
-        raise LaunchError(f'{there[0].target} and {len(there) - 1} more are there: --resume keeps maps that were made '
+        raise LaunchError(f'{there[0]} and {len(there) - 1} more are there: --resume keeps maps that were made '
                           'in the same way and makes the others, --overwrite makes all')
     if args.overwrite:
         return jobs
-    return [job for job in jobs if any(read_settings(path) != settings for path in output_paths(args, job).values())]
+    return [job for job in jobs if not all(is_current(path, settings) for path in paths[job.target])]
+
+
+class ProgressWatch(Watch):
+    """Progress bar in the terminal."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress, self.task = progress, progress.add_task('')
+
+    def planned(self, parts) -> None:
+        self.total, self.number, self.before = len(parts), 0, 0
+        self.progress.update(self.task, total=sum(part.windows for part in parts))
+
+    def started(self, part) -> None:
+        self.number += 1
+        self.progress.update(self.task, description=f'{self.number}/{self.total} {part.job.source.name}',
+                             completed=self.before)
+        self.before += part.windows
+
+    def advanced(self, windows: int) -> None:
+        self.progress.advance(self.task, windows)
+
+    def failed(self, message: str) -> None:
+        self.progress.console.print(f'Failed: {message}', soft_wrap=True, markup=False, highlight=False)
 
 
 def predict(args: argparse.Namespace, segmenter: Segmenter, jobs: list[Job], settings: str, show: bool) -> list[str]:
-    """Make the maps one after another; what went wrong with a raster, and its name, comes back."""
+    """Make the maps; what went wrong with a raster, and its name, comes back."""
     scaling = load_scaling(args.scaling) if args.scaling else None
-    failed = []
     with Progress(TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TextColumn('windows'),
                   TimeRemainingColumn(), console=Console(stderr=True), disable=not show) as progress:
-        task = progress.add_task('', total=sum(job.windows for job in jobs))
-        before = 0
-        for number, job in enumerate(jobs, 1):
-            progress.update(task, description=f'{number}/{len(jobs)} {job.source.name}', completed=before)
-            try:
-                predict_raster(segmenter, job.source, window=args.window, overlap=args.overlap, batch=args.batch,
-                               bands=args.bands, scaling=scaling, settings=settings,
-                               on_windows=lambda count: progress.advance(task, count), **output_paths(args, job))
-            except (TileReadError, RasterioError, OSError) as error:
-                failed.append(str(error) if str(job.source) in str(error) else f'{job.source}: {error}')
-                progress.console.print(f'Failed: {failed[-1]}', soft_wrap=True, markup=False, highlight=False)
-            except torch.OutOfMemoryError as error:
-                raise LaunchError(f'not enough memory on {segmenter.device} for --batch {args.batch}: give a smaller '
-                                  'one') from error
-            before += job.windows
-        progress.update(task, completed=before)
-    return failed
+        try:
+            return list(make_maps(
+                segmenter, jobs, extras(args), settings, args.resume, ProgressWatch(progress), window=args.window,
+                overlap=args.overlap, batch=args.batch, bands=args.bands, scaling=scaling).values())
+        except torch.OutOfMemoryError as error:
+            raise LaunchError(f'not enough memory on {segmenter.device} for --batch {args.batch}: give a smaller '
+                              'one') from error
 
 
 def main() -> None:
@@ -116,21 +128,19 @@ def main() -> None:
         segmenter = Segmenter(cfg, args.checkpoint, args.device, args.tta, args.trust_checkpoint)
         args.window = args.window or segmenter.window
         check_window(args.window, args.overlap)
+        args.batch = usual_batch(segmenter.device) if args.batch is None else args.batch
         if args.batch < 1:
             raise LaunchError(f'--batch {args.batch} must be at least 1')
         planned = plan_jobs(args.inputs, args.out, args.window, args.overlap)
+        check_outputs(planned, extras(args))
         settings = json.dumps(dict(weights=segmenter.weights_sha256, classes=segmenter.classes, window=args.window,
                                    overlap=args.overlap, tta=args.tta, bands=args.bands,
                                    scaling=load_scaling(args.scaling).__dict__ if args.scaling else None))
         jobs = left_to_do(args, planned, settings)
-        if processes > 1:  # all know what is to do before one begins to write, and none ends before the last
-            distributed.init_process_group('gloo', timeout=timedelta(days=30))
-            distributed.barrier()
-        failed = predict(args, segmenter, share(jobs, processes)[rank], settings, show=rank == 0)
         if processes > 1:
-            everywhere = [None] * processes
-            distributed.all_gather_object(everywhere, failed)
-            failed = [text for texts in everywhere for text in texts]
+            distributed.init_process_group('gloo', timeout=timedelta(days=30))
+        failed = predict(args, segmenter, jobs, settings, show=rank == 0)
+        if processes > 1:
             distributed.destroy_process_group()
     if rank == 0:
         print(f'{len(jobs) - len(failed)} maps in {args.out}, {len(planned) - len(jobs)} were there, '

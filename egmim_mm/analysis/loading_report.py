@@ -1,6 +1,4 @@
 """Speed and memory of random crops: windows of a decoded raster against PNG tiles that are decoded each time."""
-import resource
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +19,7 @@ from egmim_mm.datasets.synthetic.scene import make_scene
 from egmim_mm.evaluation.provenance import git_state, package_versions, write_json
 
 from .tables import table_console
-from .timing import device_clock, interleaved, paired_ratio
+from .timing import device_clock, interleaved, paired_ratio, peak_memory
 
 TILE = 512  # px
 RASTER, PNG = 'RasterCrops, decoded', 'PNG tiles, mmcv'
@@ -48,7 +46,7 @@ def compare_loading(out_dir, size: int = 10_000, crop: int = 224, crops: int = 2
     name, clock = device_clock(torch.device('cpu'))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, 'raster.tif')
-        _write_raster(path, size)
+        write_raster(path, size)
         png = _png_step(_write_tiles(path, Path(folder, 'tiles'), tiles), crop)
         before = peak_memory()
         dataset = RasterCrops(folder, crop_size=crop, rotation=(0, 360) if rotate else (0, 0))
@@ -65,7 +63,7 @@ def compare_loading(out_dir, size: int = 10_000, crop: int = 224, crops: int = 2
     return document
 
 
-def _write_raster(path: Path, size: int) -> None:
+def write_raster(path: Path, size: int) -> None:
     """A mosaic of up to four scenes in random order: 8-bit RGB, deflate, blocks of 256 px."""
     scenes = [make_scene((0, 0, i), TILE)[0] for i in range(min(4, (size // TILE)**2))]
     rng = np.random.default_rng(0)
@@ -95,11 +93,6 @@ def _png_step(files: list[str], crop: int) -> Callable[[], dict]:
     load, cut = LoadImageFromFile(), RandomScaledCrop(crop, scale_range=(0.67, 1.5))
     rng = np.random.default_rng(2)
     return lambda: cut.transform(load.transform(dict(img_path=files[rng.integers(len(files))])))
-
-
-def peak_memory() -> int:
-    """Largest resident memory of this process so far, bytes; it includes mapped files."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
 
 
 def print_loading(document: dict[str, Any], console: Console | None = None) -> None:

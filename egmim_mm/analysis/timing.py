@@ -1,9 +1,12 @@
 """Timings that can be compared on a machine that does other things too: interleaved rounds, paired ratios."""
 import ctypes
+import resource
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +28,18 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
         mallopt(_M_MMAP_MAX, 0)
+
+
+def peak_memory() -> int:
+    """Largest resident memory of this process so far, bytes; it includes mapped files.
+
+    On Linux from /proc, because getrusage's also counts what the process was forked from.
+    """
+    status = Path('/proc/self/status')
+    if status.exists():
+        lines = dict(line.split(':', 1) for line in status.read_text().splitlines())
+        return int(lines['VmHWM'].split()[0]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
 
 
 def device_clock(device: torch.device) -> tuple[str, Clock]:

@@ -1,8 +1,8 @@
-"""From a raster to its class map, whatever its size."""
+"""From a raster to its class map, whatever its size; whole, or divided over processes."""
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,11 +14,12 @@ import torch
 from ..datasets.band_scaling import BandScaling
 from .blending import NODATA, Grid, Strip, blended_strips
 from .raster_map import PROBABILITY_STEPS, MapDraft
+from .raster_part import PartDraft, read_part
 from .raster_source import RasterRows
 from .segmenter import Segmenter
 from .windows import check_window
 
-__all__ = ['predict_raster']
+__all__ = ['join_parts', 'predict_part', 'predict_raster']
 
 WRITES_AHEAD = 2  # strips that wait for the disk, at most
 
@@ -53,31 +54,104 @@ def predict_raster(segmenter: Segmenter, source: str | Path, target: str | Path,
         ValueError: Options out of range, or a target that is the source.
         OSError: A target cannot be written; nothing of it is left.
     """
-    check_window(window, overlap)
-    if batch < 1:
-        raise ValueError(f'batch {batch} must be at least 1')
-    outputs = dict(probabilities=probabilities, confidence=confidence, classes=target)  # in the order of appearance
-    outputs = {kind: Path(path) for kind, path in outputs.items() if path is not None}
-    if Path(source).resolve() in [path.resolve() for path in outputs.values()]:
-        raise ValueError(f'{source} would be overwritten by its own map; write it elsewhere')
+    outputs = _outputs(source, target, probabilities, confidence)
+    _check(window, overlap, batch)
     with ExitStack() as stack:
-        rows = stack.enter_context(RasterRows(str(source), segmenter.bands, bands, scaling))
-        names = dict(probabilities=segmenter.classes, confidence=['confidence'], classes=['class'])
-        drafts = {kind: stack.enter_context(MapDraft(
-            path, rows.source, names[kind], segmenter.palette if kind == 'classes' else None, settings))
-            for kind, path in outputs.items()}
-        strips = blended_strips(segmenter.probabilities, len(segmenter.classes), rows,
-                                Grid(rows.height, rows.width, window, overlap), batch, len(drafts) > 1,
-                                segmenter.device, on_windows)
-        with _background_writer(drafts) as write:
-            for strip in strips:
-                write(strip)
+        raster = stack.enter_context(RasterRows(str(source), segmenter.bands, bands, scaling))
+        drafts = _drafts(stack, outputs, raster, segmenter, settings)
+        _predict(segmenter, raster, drafts, Grid(raster.height, raster.width, window, overlap), batch, on_windows)
         for draft in drafts.values():
             draft.finish()
 
 
+def predict_part(segmenter: Segmenter, source: str | Path, target: str | Path, rows: range, run: str,
+                 window: int = 512, overlap: float = 0.25, batch: int = 8, bands: Sequence[int] | None = None,
+                 scaling: BandScaling | None = None, probabilities: str | Path | None = None,
+                 confidence: str | Path | None = None, on_windows: Callable[[int], Any] | None = None) -> list[Path]:
+    """Predict some rows of windows into files beside the targets, from which :func:`join_parts` makes the maps.
+
+    Args:
+        rows: Rows of windows; see :func:`~egmim_mm.inference.blending.blended_strips`.
+        run: Part of the files' names, the same for all parts.
+        segmenter, source, target, window, overlap, batch, bands, scaling, probabilities, confidence, on_windows: See
+            :func:`predict_raster`.
+
+    Returns:
+        list[Path]: The files.
+
+    Raises:
+        TileReadError, ValueError, OSError: As :func:`predict_raster`; nothing is left of the files.
+    """
+    outputs = _outputs(source, target, probabilities, confidence)
+    _check(window, overlap, batch)
+    with ExitStack() as stack:
+        raster = stack.enter_context(RasterRows(str(source), segmenter.bands, bands, scaling))
+        drafts = {kind: stack.enter_context(PartDraft(path, run, rows)) for kind, path in outputs.items()}
+        _predict(segmenter, raster, drafts, Grid(raster.height, raster.width, window, overlap), batch, on_windows, rows)
+        return [draft.finish() for draft in drafts.values()]
+
+
+def join_parts(segmenter: Segmenter, source: str | Path, target: str | Path, parts: Sequence[range], run: str,
+               window: int = 512, overlap: float = 0.25, bands: Sequence[int] | None = None,
+               scaling: BandScaling | None = None, probabilities: str | Path | None = None,
+               confidence: str | Path | None = None, settings: str = '') -> None:
+    """Make the maps from the files of all parts: byte for byte those of :func:`predict_raster`.
+
+    Args:
+        parts: The ``rows`` of each :func:`predict_part`, in ascending order; together they are all rows.
+        run: That of the parts.
+        segmenter, source, target, window, overlap, bands, scaling, probabilities, confidence, settings: See
+            :func:`predict_raster`.
+
+    Raises:
+        TileReadError, OSError: A part cannot be read, or a target not be written; nothing of it is left.
+    """
+    outputs = _outputs(source, target, probabilities, confidence)
+    with ExitStack() as stack:
+        raster = stack.enter_context(RasterRows(str(source), segmenter.bands, bands, scaling))
+        grid = Grid(raster.height, raster.width, window, overlap)
+        for kind, draft in _drafts(stack, outputs, raster, segmenter, settings).items():
+            count = len(segmenter.classes) if kind == 'probabilities' else 1
+            for rows in parts:
+                for strip in read_part(outputs[kind], run, rows, grid, count):
+                    draft.write(strip)
+            draft.finish()
+
+
+def _outputs(source, target, probabilities, confidence) -> dict[str, Path]:
+    """Path of each kind, in the order of appearance."""
+    outputs = dict(probabilities=probabilities, confidence=confidence, classes=target)
+    outputs = {kind: Path(path) for kind, path in outputs.items() if path is not None}
+    if Path(source).resolve() in [path.resolve() for path in outputs.values()]:
+        raise ValueError(f'{source} would be overwritten by its own map; write it elsewhere')
+    return outputs
+
+
+def _check(window: int, overlap: float, batch: int) -> None:
+    check_window(window, overlap)
+    if batch < 1:
+        raise ValueError(f'batch {batch} must be at least 1')
+
+
+def _drafts(stack: ExitStack, outputs: Mapping[str, Path], raster: RasterRows, segmenter: Segmenter,
+            settings: str) -> dict[str, MapDraft]:
+    names = dict(probabilities=segmenter.classes, confidence=['confidence'], classes=['class'])
+    return {kind: stack.enter_context(MapDraft(path, raster.source, names[kind],
+                                               segmenter.palette if kind == 'classes' else None, settings))
+            for kind, path in outputs.items()}
+
+
+def _predict(segmenter: Segmenter, raster: RasterRows, drafts: Mapping[str, MapDraft | PartDraft], grid: Grid,
+             batch: int, on_windows: Callable[[int], Any] | None, rows: range | None = None) -> None:
+    strips = blended_strips(segmenter.probabilities, len(segmenter.classes), raster, grid, batch, len(drafts) > 1,
+                            segmenter.device, on_windows, rows)
+    with _background_writer(drafts) as write:
+        for strip in strips:
+            write(strip)
+
+
 @contextmanager
-def _background_writer(drafts: dict[str, MapDraft]) -> Iterator[Callable[[Strip], None]]:
+def _background_writer(drafts: Mapping[str, MapDraft | PartDraft]) -> Iterator[Callable[[Strip], None]]:
     """Function that has another thread write a strip; its errors are raised at one of the next ones, or at the end."""
     pending: deque = deque()
     with ThreadPoolExecutor(1) as pool:
@@ -92,7 +166,7 @@ def _background_writer(drafts: dict[str, MapDraft]) -> Iterator[Callable[[Strip]
             pending.popleft().result()
 
 
-def _write(drafts: dict[str, MapDraft], strip: Strip) -> None:
+def _write(drafts: Mapping[str, MapDraft | PartDraft], strip: Strip) -> None:
     for kind, draft in drafts.items():
         if kind == 'classes':
             draft.write(strip.classes[None])

@@ -16,7 +16,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from .blending import NODATA
 from .raster_source import GDAL_OPTIONS
 
-__all__ = ['PROBABILITY_STEPS', 'MapDraft', 'read_settings']
+__all__ = ['PROBABILITY_STEPS', 'SETTINGS', 'MapDraft', 'quiet_gdal', 'read_settings']
 
 BLOCK = 512
 PROBABILITY_STEPS = 250  # a probability of 1 in the file
@@ -24,7 +24,8 @@ SETTINGS = 'EGMIM_MM'  # the tag that says how a map was made
 
 
 @contextmanager
-def _gdal():
+def quiet_gdal():
+    """GDAL as maps are read and written: its options, and no warning about maps that have no place."""
     with warnings.catch_warnings(), rasterio.Env(**GDAL_OPTIONS):
         warnings.simplefilter('ignore', NotGeoreferencedWarning)
         yield
@@ -53,7 +54,7 @@ class MapDraft:
         place = dict(gcps=gcps, crs=gcps_crs) if gcps else dict(crs=source.crs)
         if not source.transform.is_identity:
             place['transform'] = source.transform
-        with _gdal():
+        with quiet_gdal():
             self._file = rasterio.open(
                 self._draft, 'w', driver='GTiff', height=source.height, width=source.width, count=len(names),
                 dtype='uint8', nodata=NODATA, tiled=True, blockxsize=BLOCK, blockysize=BLOCK, compress='deflate',
@@ -81,7 +82,7 @@ class MapDraft:
 
     def _flush(self) -> None:
         window = rasterio.windows.Window(0, self._top, self._buffer.shape[2], self._filled)
-        with _gdal():
+        with quiet_gdal():
             self._file.write(self._buffer[:, :self._filled], window=window)
         self._top, self._filled = self._top + self._filled, 0
 
@@ -89,7 +90,7 @@ class MapDraft:
         """Write what is left and make the target."""
         if self._filled:
             self._flush()
-        with _gdal():
+        with quiet_gdal():
             self._file.close()
             if self.target.suffix.lower() == '.png':
                 options = dict(driver='PNG', write_metadata_as_text='YES')
@@ -103,7 +104,7 @@ class MapDraft:
         return self
 
     def __exit__(self, *_) -> None:
-        with _gdal():
+        with quiet_gdal():
             self._file.close()
         for path in (self._draft, self._result):
             path.unlink(missing_ok=True)
@@ -112,7 +113,7 @@ class MapDraft:
 def read_settings(path: str | Path) -> str | None:
     """How a map was made, as given to :class:`MapDraft`; None if there is no such file or it is none of ours."""
     try:
-        with _gdal(), rasterio.open(path) as source:
+        with quiet_gdal(), rasterio.open(path) as source:
             return source.tags().get(SETTINGS)
     except RasterioError:
         return None

@@ -18,7 +18,7 @@ from ..registry import MODELS
 from .blending import Grid, blended_strips
 from .windows import check_window
 
-__all__ = ['Segmenter']
+__all__ = ['Segmenter', 'usual_batch']
 
 
 class Segmenter:
@@ -61,7 +61,8 @@ class Segmenter:
             raise CheckpointError(f"{path} does not hold the weights of this config's model (a pretraining checkpoint, "
                                   f'or another arch or number of classes?). {error}') from error
         self.weights_sha256 = file_sha256(path)
-        self.model = model.eval().to(self.device)
+        # a tenth less time for convolutions on a CPU
+        self.model = model.eval().to(self.device, memory_format=torch.channels_last)
         self.bands = cfg.model.backbone.get('in_channels', 3)
         self.window = max((cfg.model.get('test_cfg') or {}).get('crop_size') or (512, ))
 
@@ -105,6 +106,11 @@ class Segmenter:
         size = tuple(inputs.shape[2:])
         facts = dict(ori_shape=size, img_shape=size, pad_shape=size, padding_size=[0] * 4)
         return self.model.encode_decode(inputs, [facts] * len(inputs)).float().softmax(1)
+
+
+def usual_batch(device: torch.device) -> int:
+    """Windows at once: several fill a GPU; a CPU they save nothing, and push out of its caches."""
+    return 1 if device.type == 'cpu' else 8
 
 
 def _class_names(cfg: Config) -> tuple[tuple[str, ...], np.ndarray]:

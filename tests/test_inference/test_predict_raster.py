@@ -4,6 +4,7 @@ import pytest
 import rasterio
 from PIL import Image
 from rasterio.transform import Affine
+from rio_cogeo.cogeo import cog_validate
 
 from egmim_mm.datasets.band_scaling import BandScaling
 from egmim_mm.datasets.tile_reading import TileReadError
@@ -45,6 +46,15 @@ def test_map_keeps_its_place_and_is_cloud_optimised(segmenter, noise, write_rast
         assert after.block_shapes == [(512, 512)]
         assert after.overviews(1) == [2, 4]
     assert read_settings(tmp_path / 'out.tif') == 'made so'
+
+
+def test_maps_pass_a_validation_of_cloud_optimised_files(segmenter, noise, write_raster, tmp_path):
+    source = write_raster(tmp_path / 'in.tif', noise(1200, 700))
+    outputs = dict(target=tmp_path / 'out.tif', probabilities=tmp_path / 'all.tif', confidence=tmp_path / 'sure.tif')
+    predict_raster(segmenter, source, **outputs)
+    for path in outputs.values():
+        valid, errors, warnings = cog_validate(path, strict=True)
+        assert (valid, errors, warnings) == (True, [], [])
 
 
 def test_pixels_without_data_have_no_class(segmenter, noise, write_raster, tmp_path):

@@ -88,6 +88,21 @@ def tiny(tmp_path_factory) -> SimpleNamespace:
 
 
 @pytest.fixture(scope='session')
+def weights(tiny, tmp_path_factory) -> Path:
+    """Checkpoint of the tiny segmentation model with random weights."""
+    import torch
+    from mmengine.config import Config
+    from mmengine.registry import DefaultScope
+
+    from egmim_mm.registry import MODELS
+    path = tmp_path_factory.mktemp('weights') / 'random.pth'
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        torch.save(dict(state_dict=MODELS.build(Config.fromfile(tiny.upernet).model).state_dict()), path)
+    return path
+
+
+@pytest.fixture(scope='session')
 def call():
     """Function: run ``tools/NAME.py`` with arguments inside this process."""
 

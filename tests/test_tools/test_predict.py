@@ -1,28 +1,14 @@
 """tools/predict.py: folders, interrupted runs, broken files, several processes."""
 import hashlib
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
-import torch
 from PIL import Image
 
 from egmim_mm.inference import Segmenter
-
-
-@pytest.fixture(scope='module')
-def weights(tiny, tmp_path_factory):
-    """Checkpoint of the tiny segmentation model with random weights."""
-    from mmengine.config import Config
-    from mmengine.registry import DefaultScope
-
-    from egmim_mm.registry import MODELS
-    path = tmp_path_factory.mktemp('weights') / 'random.pth'
-    torch.manual_seed(0)
-    with DefaultScope.overwrite_default_scope('mmseg'):
-        torch.save(dict(state_dict=MODELS.build(Config.fromfile(tiny.upernet).model).state_dict()), path)
-    return path
 
 
 @pytest.fixture
@@ -87,10 +73,14 @@ def test_a_truncated_file_is_reported_and_the_others_are_made(tiny, weights, ima
     assert list(hashes(out)) == ['c.tif', 'd.png', 'deep/b.tif']
 
 
-def test_two_processes_make_the_same_files_and_one_failure_stops_none(tiny, weights, imagery, call, start, tmp_path):
+def test_two_processes_make_the_same_files_and_one_failure_stops_none(tiny, weights, imagery, call, start, tmp_path,
+                                                                      write_image):
+    rng = np.random.default_rng(1)
+    write_image(imagery / 'large.tif', rng.integers(0, 256, (700, 150, 3), np.uint8))  # more than a fair share
     (imagery / 'broken.tif').write_bytes(b'II*\0')
     for out in ('one', 'two'):
-        command = ['tools/predict.py', tiny.upernet, weights, imagery, '--out', tmp_path / out, '--device', 'cpu']
+        command = ['tools/predict.py', tiny.upernet, weights, imagery, '--out', tmp_path / out, '--device', 'cpu',
+                   '--probabilities', '--polygons']
         if out == 'one':
             with pytest.raises(SystemExit):
                 call('predict', *command[1:])
@@ -98,10 +88,50 @@ def test_two_processes_make_the_same_files_and_one_failure_stops_none(tiny, weig
         result = start(sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', 2, *command,
                        check=False)
         assert result.returncode != 0
-        assert '4 maps in' in result.stdout and '1 failed' in result.stdout
+        assert '5 maps in' in result.stdout and '1 failed' in result.stdout
         assert 'broken.tif: not a raster' in result.stdout
-    assert list(hashes(tmp_path / 'one')) == NAMES
-    assert hashes(tmp_path / 'two') == hashes(tmp_path / 'one')
+    one, two = hashes(tmp_path / 'one'), hashes(tmp_path / 'two')
+    assert list(one) == list(two) == sorted(
+        name for stem in NAMES + ['large.tif']
+        for name in (stem, f'{stem[:-4]}_probabilities.tif', f'{stem[:-4]}.gpkg'))  # and no part
+    assert [name for name in one if one[name] != two[name] and not name.endswith('.gpkg')] == []  # these hold the time
+
+
+def test_one_raster_is_divided_over_two_processes(tiny, weights, start, tmp_path, write_image):
+    source = write_image(tmp_path / 'large.tif', np.random.default_rng(2).integers(0, 256, (500, 90, 3), np.uint8))
+    for processes in (1, 2):
+        result = start(sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', processes,
+                       'tools/predict.py', tiny.upernet, weights, source, '--out', tmp_path / str(processes),
+                       '--device', 'cpu', '--confidence')
+        assert '1 maps in' in result.stdout
+    assert hashes(tmp_path / '1') == hashes(tmp_path / '2') and len(hashes(tmp_path / '2')) == 2
+    content = Path(source).read_bytes()
+    Path(source).write_bytes(content[:-9000])  # without its last rows: the second part fails
+    result = start(sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', 2,
+                   'tools/predict.py', tiny.upernet, weights, source, '--out', tmp_path / '3', '--device', 'cpu',
+                   check=False)
+    assert '0 maps in' in result.stdout and '1 failed' in result.stdout
+    assert 'large.tif: truncated or damaged' in result.stdout and not hashes(tmp_path / '3')
+
+
+def test_polygons_are_made_of_maps_that_are_there(tiny, weights, imagery, call, tmp_path, capsys):
+    out = tmp_path / 'maps'
+    command = ('predict', tiny.upernet, weights, imagery, '--out', out)
+    call(*command)
+    times = {name: (out / name).stat().st_mtime_ns for name in NAMES}
+    call(*command, '--resume', '--polygons')
+    assert '4 maps in' in capsys.readouterr().out
+    assert {name: (out / name).stat().st_mtime_ns for name in NAMES} == times  # only the polygons were made
+    assert {path.name for path in out.rglob('*.gpkg')} == {'a.gpkg', 'b.gpkg', 'c.gpkg', 'd.gpkg'}
+    made = {path: path.stat().st_mtime_ns for path in out.rglob('*.gpkg')}
+    call(*command, '--resume', '--polygons')
+    assert '0 maps in' in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in made} == made
+    with pytest.raises(SystemExit, match='are there: --resume keeps maps'):
+        call(*command, '--polygons')
+    (out / 'a.tif').unlink()  # its polygons are made again with it
+    call(*command, '--resume', '--polygons')
+    assert (out / 'a.tif').exists() and (out / 'a.gpkg').stat().st_mtime_ns != made[out / 'a.gpkg']
 
 
 @pytest.mark.parametrize('options, says', [
@@ -123,5 +153,9 @@ def test_inputs_that_are_not_there_or_collide(tiny, weights, imagery, call, tmp_
     (imagery / 'a.tiff').write_bytes((imagery / 'a.tif').read_bytes())
     with pytest.raises(SystemExit, match='would both become'):
         call(*command, imagery, '--out', tmp_path / 'maps')
-    with pytest.raises(SystemExit, match='would be overwritten|are there'):
+    with pytest.raises(SystemExit, match='a.tif would be overwritten by a map'):
         call(*command, imagery / 'a.tif', '--out', imagery)
+    (imagery / 'a.tiff').unlink()
+    (imagery / 'a.png').write_bytes((imagery / 'd.png').read_bytes())
+    with pytest.raises(SystemExit, match='would both be written to .*a.gpkg'):
+        call(*command, imagery, '--out', tmp_path / 'maps', '--polygons')
