@@ -1,5 +1,6 @@
 """Maps from a trained segmentation model: arrays in memory, and rasters of any size."""
+from .onnx_segmenter import OnnxSegmenter
 from .predict_raster import predict_raster
 from .segmenter import Segmenter
 
-__all__ = ['Segmenter', 'predict_raster']
+__all__ = ['OnnxSegmenter', 'Segmenter', 'predict_raster']

@@ -13,17 +13,16 @@ import torch
 
 from ..datasets.band_scaling import BandScaling
 from .blending import NODATA, Grid, Strip, blended_strips
+from .pixel_classifier import PixelClassifier
 from .raster_map import PROBABILITY_STEPS, MapDraft
 from .raster_source import RasterRows
-from .segmenter import Segmenter
-from .windows import check_window
 
 __all__ = ['predict_raster']
 
 WRITES_AHEAD = 2  # strips that wait for the disk, at most
 
 
-def predict_raster(segmenter: Segmenter, source: str | Path, target: str | Path, window: int = 512,
+def predict_raster(segmenter: PixelClassifier, source: str | Path, target: str | Path, window: int = 512,
                    overlap: float = 0.25, batch: int = 8, bands: Sequence[int] | None = None,
                    scaling: BandScaling | None = None, probabilities: str | Path | None = None,
                    confidence: str | Path | None = None, settings: str = '',
@@ -53,7 +52,7 @@ def predict_raster(segmenter: Segmenter, source: str | Path, target: str | Path,
         ValueError: Options out of range, or a target that is the source.
         OSError: A target cannot be written; nothing of it is left.
     """
-    check_window(window, overlap)
+    segmenter.check_window(window, overlap)
     if batch < 1:
         raise ValueError(f'batch {batch} must be at least 1')
     outputs = dict(probabilities=probabilities, confidence=confidence, classes=target)  # in the order of appearance
