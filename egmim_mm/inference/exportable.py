@@ -98,7 +98,7 @@ class GatheredWindows(nn.Module):
 
 
 class PatchUnfold(nn.Unfold):
-    """Unfold for patches that lie side by side: reshaping, which every runtime knows."""
+    """Unfold for patches that lie side by side, with pairs as sizes: reshaping, which every runtime knows."""
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C * kh * kw, H / kh * W / kw)."""
@@ -157,7 +157,9 @@ def exportable(model: nn.Module) -> nn.Module:
     Raises:
         ValueError: A Swin with ``pad_small_map=False``.
     """
-    model, plans = deepcopy(model).eval().requires_grad_(False), _Plans()
+    model, plans = deepcopy(model), _Plans()
+    model.eval()  # a backbone of MMPretrain returns None here
+    model.requires_grad_(False)
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if type(child) in _SUBSTITUTES:
