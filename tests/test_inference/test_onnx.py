@@ -229,7 +229,7 @@ def test_devices_and_packages_that_are_not_there(fixed, monkeypatch):
     with pytest.raises(ValueError, match='run on cpu or cuda'):
         OnnxSegmenter(fixed.path, 'meta')
     monkeypatch.setitem(sys.modules, 'onnxruntime', None)
-    with pytest.raises(EnvironmentProblem, match=r"package onnxruntime, .*\n.*egmim_mm\[onnx\]"):
+    with pytest.raises(EnvironmentProblem, match=r'package onnxruntime, .*\n.*egmim_mm\[onnx\]'):
         OnnxSegmenter(fixed.path)
 
 
