@@ -53,7 +53,18 @@ INSTALL_REQUIRES = [
     'rich>=13',
 ]
 
+# Export to ONNX, and maps from ONNX files.
+ONNX_REQUIRES = [
+    # 1.17: the first built for NumPy 2 that onnxscript accepts.
+    'onnx>=1.17',
+    # 1.20: runs opsets to 21. 1.32 is tested, and 1.23 is the last for Python 3.10.
+    'onnxruntime>=1.20',
+    # PyTorch's exporter is written with it. 0.7 is tested.
+    'onnxscript>=0.5',
+]
+
 DEV_REQUIRES = [
+    *ONNX_REQUIRES,
     # Fixtures and configuration in pyproject.toml; 9 is tested.
     'pytest>=8',
     # Two workers halve the time of the test suite on two cores.
@@ -122,6 +133,7 @@ setup(
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
     install_requires=INSTALL_REQUIRES,
     extras_require={
+        'onnx': ONNX_REQUIRES,
         'dev': DEV_REQUIRES,
         'all': DEV_REQUIRES
     },

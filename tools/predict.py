@@ -2,6 +2,7 @@
 """Make maps: the class of every pixel of rasters of any size, as GeoTIFF files in the same place.
 
     python tools/predict.py CONFIG CHECKPOINT imagery/*.tif --out maps
+    python tools/predict.py model.onnx imagery/*.tif --out maps
     torchrun --nproc_per_node 4 tools/predict.py CONFIG CHECKPOINT imagery --out maps --resume --polygons
 """
 import argparse
@@ -23,17 +24,19 @@ from torch import distributed  # noqa: E402
 
 from egmim_mm.datasets.band_scaling import load_scaling  # noqa: E402
 from egmim_mm.engine.launch import LaunchError, user_errors  # noqa: E402
-from egmim_mm.inference import Segmenter  # noqa: E402
+from egmim_mm.inference import OnnxSegmenter, Segmenter  # noqa: E402
 from egmim_mm.inference.folders import Job, plan_jobs  # noqa: E402
+from egmim_mm.inference.pixel_classifier import PixelClassifier  # noqa: E402
 from egmim_mm.inference.run import Watch, check_outputs, is_current, make_maps, output_paths  # noqa: E402
 from egmim_mm.inference.segmenter import usual_batch  # noqa: E402
-from egmim_mm.inference.windows import check_window  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='config of the fine-tuning run')
-    parser.add_argument('checkpoint', help='checkpoint file, work dir or address')
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage='%(prog)s (CONFIG CHECKPOINT | MODEL.onnx) INPUT [INPUT ...] --out DIR [options]')
+    parser.add_argument('config', help='config of the fine-tuning run, or a file of tools/export_onnx.py')
+    parser.add_argument('checkpoint', nargs='?', help='checkpoint file, work dir or address; none with an ONNX file')
     parser.add_argument('inputs', nargs='+', metavar='INPUT', help='rasters, or folders of them')
     parser.add_argument('--out', required=True, metavar='DIR', help='folder of the maps')
     parser.add_argument('--window', type=int, help="side of a window, px (default: the crop of the config's slide "
@@ -55,7 +58,30 @@ def parse_args() -> argparse.Namespace:
                         help='unpickle everything in the checkpoint; this can run code of its author')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
                         help='override settings of the config')
-    return parser.parse_args()
+    args = parser.parse_intermixed_args()
+    if args.config.endswith('.onnx'):  # what stood in the place of the checkpoint is the first of the inputs
+        args.inputs = [path for path in (args.checkpoint, *args.inputs) if path]
+        args.checkpoint = None
+        for option in ('cfg_options', 'trust_checkpoint'):
+            if getattr(args, option):
+                parser.error(f'--{option.replace("_", "-")} is about a config and its checkpoint; {args.config} has '
+                             'neither')
+    elif args.checkpoint is None:
+        parser.error('the following arguments are required: CONFIG, CHECKPOINT and INPUT')
+    return args
+
+
+def load_model(args: argparse.Namespace) -> PixelClassifier:
+    """The model, on --device, or on the GPU of this process."""
+    device = args.device
+    if device is None and torch.cuda.is_available():
+        device = f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
+        torch.cuda.set_device(device)
+    if args.config.endswith('.onnx'):  # without --device on the current GPU, but onnxruntime may be a build for CPUs
+        return OnnxSegmenter(args.config, args.device, args.tta)
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options or {})
+    return Segmenter(cfg, args.checkpoint, device, args.tta, args.trust_checkpoint)
 
 
 def extras(args: argparse.Namespace) -> list[str]:
@@ -102,7 +128,8 @@ class ProgressWatch(Watch):
         self.progress.console.print(f'Failed: {message}', soft_wrap=True, markup=False, highlight=False)
 
 
-def predict(args: argparse.Namespace, segmenter: Segmenter, jobs: list[Job], settings: str, show: bool) -> list[str]:
+def predict(args: argparse.Namespace, segmenter: PixelClassifier, jobs: list[Job], settings: str,
+            show: bool) -> list[str]:
     """Make the maps; what went wrong with a raster, and its name, comes back."""
     scaling = load_scaling(args.scaling) if args.scaling else None
     with Progress(TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TextColumn('windows'),
@@ -120,14 +147,10 @@ def main() -> None:
     args = parse_args()
     MMLogger.get_instance('predict', logger_name='mmengine', log_level='WARNING')
     rank, processes = int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
-    if args.device is None and torch.cuda.is_available():
-        args.device = f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
     with user_errors():
-        cfg = Config.fromfile(args.config)
-        cfg.merge_from_dict(args.cfg_options or {})
-        segmenter = Segmenter(cfg, args.checkpoint, args.device, args.tta, args.trust_checkpoint)
+        segmenter = load_model(args)
         args.window = args.window or segmenter.window
-        check_window(args.window, args.overlap)
+        segmenter.check_window(args.window, args.overlap)
         args.batch = usual_batch(segmenter.device) if args.batch is None else args.batch
         if args.batch < 1:
             raise LaunchError(f'--batch {args.batch} must be at least 1')

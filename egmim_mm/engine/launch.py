@@ -17,6 +17,7 @@ from egmim_mm.checkpoints import CheckpointError, describe_source
 from egmim_mm.checkpoints.mmengine_loading import load_weights_only
 from egmim_mm.datasets.benchmarks import declared_metainfo
 from egmim_mm.datasets.tile_reading import TileReadError
+from egmim_mm.environment import EnvironmentProblem
 
 _TO_FILE_ONLY = ('Config:\n', '\n' + '-' * 60, 'Hooks will be executed', 'paramwise_options',
                  '"FileClient" will be', '"HardDiskBackend" is')
@@ -170,13 +171,14 @@ def check_classes(cfg: Config) -> None:
 def user_errors() -> Iterator[None]:
     """End a tool with one line, ``Error: ...``, for mistakes in a command, a config or the data.
 
-    These are our own error types, missing files, and every ValueError or TypeError that this package raises
-    about its arguments; its messages say what to do. Anything else is a fault of the program and keeps its
+    These are our own error types, missing files and packages, and every ValueError or TypeError that this package
+    raises about its arguments; its messages say what to do. Anything else is a fault of the program and keeps its
     traceback.
     """
     try:
         yield
-    except (LaunchError, CheckpointError, TileReadError, FileNotFoundError, FloatingPointError) as error:
+    except (LaunchError, CheckpointError, TileReadError, EnvironmentProblem, FileNotFoundError,
+            FloatingPointError) as error:
         sys.exit(f'Error: {_last_message(error)}')
     except (ValueError, TypeError) as error:
         *_, last = traceback.walk_tb(error.__traceback__)

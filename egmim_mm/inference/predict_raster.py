@@ -13,18 +13,17 @@ import torch
 
 from ..datasets.band_scaling import BandScaling
 from .blending import NODATA, Grid, Strip, blended_strips
+from .pixel_classifier import PixelClassifier
 from .raster_map import PROBABILITY_STEPS, MapDraft
 from .raster_part import PartDraft, read_part
 from .raster_source import RasterRows
-from .segmenter import Segmenter
-from .windows import check_window
 
 __all__ = ['join_parts', 'predict_part', 'predict_raster']
 
 WRITES_AHEAD = 2  # strips that wait for the disk, at most
 
 
-def predict_raster(segmenter: Segmenter, source: str | Path, target: str | Path, window: int = 512,
+def predict_raster(segmenter: PixelClassifier, source: str | Path, target: str | Path, window: int = 512,
                    overlap: float = 0.25, batch: int = 8, bands: Sequence[int] | None = None,
                    scaling: BandScaling | None = None, probabilities: str | Path | None = None,
                    confidence: str | Path | None = None, settings: str = '',
@@ -55,7 +54,7 @@ def predict_raster(segmenter: Segmenter, source: str | Path, target: str | Path,
         OSError: A target cannot be written; nothing of it is left.
     """
     outputs = _outputs(source, target, probabilities, confidence)
-    _check(window, overlap, batch)
+    _check(segmenter, window, overlap, batch)
     with ExitStack() as stack:
         raster = stack.enter_context(RasterRows(str(source), segmenter.bands, bands, scaling))
         drafts = _drafts(stack, outputs, raster, segmenter, settings)
@@ -64,7 +63,7 @@ def predict_raster(segmenter: Segmenter, source: str | Path, target: str | Path,
             draft.finish()
 
 
-def predict_part(segmenter: Segmenter, source: str | Path, target: str | Path, rows: range, run: str,
+def predict_part(segmenter: PixelClassifier, source: str | Path, target: str | Path, rows: range, run: str,
                  window: int = 512, overlap: float = 0.25, batch: int = 8, bands: Sequence[int] | None = None,
                  scaling: BandScaling | None = None, probabilities: str | Path | None = None,
                  confidence: str | Path | None = None, on_windows: Callable[[int], Any] | None = None) -> list[Path]:
@@ -83,7 +82,7 @@ def predict_part(segmenter: Segmenter, source: str | Path, target: str | Path, r
         TileReadError, ValueError, OSError: As :func:`predict_raster`; nothing is left of the files.
     """
     outputs = _outputs(source, target, probabilities, confidence)
-    _check(window, overlap, batch)
+    _check(segmenter, window, overlap, batch)
     with ExitStack() as stack:
         raster = stack.enter_context(RasterRows(str(source), segmenter.bands, bands, scaling))
         drafts = {kind: stack.enter_context(PartDraft(path, run, rows)) for kind, path in outputs.items()}
@@ -91,7 +90,7 @@ def predict_part(segmenter: Segmenter, source: str | Path, target: str | Path, r
         return [draft.finish() for draft in drafts.values()]
 
 
-def join_parts(segmenter: Segmenter, source: str | Path, target: str | Path, parts: Sequence[range], run: str,
+def join_parts(segmenter: PixelClassifier, source: str | Path, target: str | Path, parts: Sequence[range], run: str,
                window: int = 512, overlap: float = 0.25, bands: Sequence[int] | None = None,
                scaling: BandScaling | None = None, probabilities: str | Path | None = None,
                confidence: str | Path | None = None, settings: str = '') -> None:
@@ -127,13 +126,13 @@ def _outputs(source, target, probabilities, confidence) -> dict[str, Path]:
     return outputs
 
 
-def _check(window: int, overlap: float, batch: int) -> None:
-    check_window(window, overlap)
+def _check(segmenter: PixelClassifier, window: int, overlap: float, batch: int) -> None:
+    segmenter.check_window(window, overlap)
     if batch < 1:
         raise ValueError(f'batch {batch} must be at least 1')
 
 
-def _drafts(stack: ExitStack, outputs: Mapping[str, Path], raster: RasterRows, segmenter: Segmenter,
+def _drafts(stack: ExitStack, outputs: Mapping[str, Path], raster: RasterRows, segmenter: PixelClassifier,
             settings: str) -> dict[str, MapDraft]:
     names = dict(probabilities=segmenter.classes, confidence=['confidence'], classes=['class'])
     return {kind: stack.enter_context(MapDraft(path, raster.source, names[kind],
@@ -141,7 +140,7 @@ def _drafts(stack: ExitStack, outputs: Mapping[str, Path], raster: RasterRows, s
             for kind, path in outputs.items()}
 
 
-def _predict(segmenter: Segmenter, raster: RasterRows, drafts: Mapping[str, MapDraft | PartDraft], grid: Grid,
+def _predict(segmenter: PixelClassifier, raster: RasterRows, drafts: Mapping[str, MapDraft | PartDraft], grid: Grid,
              batch: int, on_windows: Callable[[int], Any] | None, rows: range | None = None) -> None:
     strips = blended_strips(segmenter.probabilities, len(segmenter.classes), raster, grid, batch, len(drafts) > 1,
                             segmenter.device, on_windows, rows)

@@ -14,7 +14,7 @@ from .folders import Job, Part, share
 from .polygons import read_polygon_settings, write_polygons
 from .predict_raster import join_parts, predict_part, predict_raster
 from .raster_map import read_settings
-from .segmenter import Segmenter
+from .pixel_classifier import PixelClassifier
 
 __all__ = ['Watch', 'check_outputs', 'is_current', 'make_maps', 'output_paths']
 
@@ -63,7 +63,7 @@ def is_current(path: Path, settings: str) -> bool:
     return (read_polygon_settings if path.suffix == '.gpkg' else read_settings)(path) == settings
 
 
-def make_maps(segmenter: Segmenter, jobs: Sequence[Job], kinds: Sequence[str], settings: str, keep: bool = False,
+def make_maps(segmenter: PixelClassifier, jobs: Sequence[Job], kinds: Sequence[str], settings: str, keep: bool = False,
               watch: Watch | None = None, **options) -> dict[Path, str]:
     """Make the maps of all jobs, together with the other processes of torch.distributed's group, if there is one.
 
@@ -126,7 +126,7 @@ def make_maps(segmenter: Segmenter, jobs: Sequence[Job], kinds: Sequence[str], s
             file.unlink(missing_ok=True)
 
 
-def _complete(segmenter: Segmenter, job: Job, paths: Mapping[str, Path], ranges: list[range] | None, run: str,
+def _complete(segmenter: PixelClassifier, job: Job, paths: Mapping[str, Path], ranges: list[range] | None, run: str,
               kinds: Sequence[str], settings: str, options: Mapping[str, Any]) -> None:
     """Join the parts, if there are some, and make the polygons, if they are wanted."""
     if ranges:

@@ -9,19 +9,19 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
+from torch import nn
 
 from ..checkpoints import CheckpointError, read_checkpoint, resolve_source
 from ..checkpoints.sources import file_sha256
 from ..datasets.benchmarks import declared_metainfo
 from ..datasets.mask_values import parse_color
 from ..registry import MODELS
-from .blending import Grid, blended_strips
-from .windows import check_window
+from .pixel_classifier import PixelClassifier
 
-__all__ = ['Segmenter', 'usual_batch']
+__all__ = ['Segmenter', 'encode_decode', 'usual_batch']
 
 
-class Segmenter:
+class Segmenter(PixelClassifier):
     """Segmentation model of a config with the weights of a checkpoint.
 
     ``segmenter(image)`` is a class map. ``classes``: K names; ``palette``: (K, 3) uint8 RGB; ``bands``: number of bands
@@ -66,46 +66,30 @@ class Segmenter:
         self.bands = cfg.model.backbone.get('in_channels', 3)
         self.window = max((cfg.model.get('test_cfg') or {}).get('crop_size') or (512, ))
 
-    def __call__(self, image: np.ndarray, window: int | None = None, overlap: float = 0.25,
-                 batch: int = 8) -> np.ndarray:
-        """Class numbers of an image.
-
-        Args:
-            image: (H, W, C) uint8, in the order of the files: RGB; C is ``bands``.
-            window: Side of the windows, px; None: the config's.
-            overlap: Share of a window that its neighbour covers too.
-            batch: Windows at once.
-
-        Returns:
-            np.ndarray: (H, W) uint8.
-
-        Raises:
-            ValueError: Another shape or type, or options out of range.
-        """
-        image, window = np.asarray(image), window or self.window
-        check_window(window, overlap)
-        if image.ndim != 3 or image.shape[2] != self.bands or image.dtype != np.uint8 or not image.size:
-            raise ValueError(f'image must be (H, W, {self.bands}) uint8, got {image.shape} {image.dtype}')
-        valid = np.ones(image.shape[:2], bool)
-        strips = blended_strips(self.probabilities, len(self.classes),
-                                lambda top, height: (image[top:top + height], valid[top:top + height]),
-                                Grid(*image.shape[:2], window, overlap), batch, device=self.device)
-        return np.concatenate([strip.classes for strip in strips])
-
-    @torch.inference_mode()
-    def probabilities(self, images: Sequence[np.ndarray]) -> torch.Tensor:
-        """n images (H, W, bands) uint8 of one size, RGB -> (n, K, H, W) float32 on the device, adding up to 1."""
+    def _inputs(self, images: Sequence[np.ndarray]) -> torch.Tensor:
         # the loaders of training give BGR
         ordered = [image[..., ::-1] if self.bands == 3 else image for image in images]
         batch = [torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))) for image in ordered]
-        inputs = self.model.data_preprocessor(dict(inputs=batch), False)['inputs']
-        flips = [(), (3, ), (2, )] if self.tta else [()]
-        return sum(self._softmax(inputs.flip(flip)).flip(flip) for flip in flips) / len(flips)
+        return self.model.data_preprocessor(dict(inputs=batch), False)['inputs']
 
-    def _softmax(self, inputs: torch.Tensor) -> torch.Tensor:
-        size = tuple(inputs.shape[2:])
-        facts = dict(ori_shape=size, img_shape=size, pad_shape=size, padding_size=[0] * 4)
-        return self.model.encode_decode(inputs, [facts] * len(inputs)).float().softmax(1)
+    def _logits(self, inputs: torch.Tensor) -> torch.Tensor:
+        return encode_decode(self.model, inputs, len(inputs))
+
+
+def encode_decode(model: nn.Module, inputs: torch.Tensor, facts: int) -> torch.Tensor:
+    """Logits of a segmentor of MMSegmentation.
+
+    Args:
+        model: The segmentor.
+        inputs: (n, bands, H, W) float32, normalised.
+        facts: For how many images the sizes are handed on: n, or 1 where n is a symbol; most heads read the first.
+
+    Returns:
+        torch.Tensor: (n, K, H, W) float32.
+    """
+    size = tuple(inputs.shape[2:])
+    shapes = dict(ori_shape=size, img_shape=size, pad_shape=size, padding_size=[0] * 4)
+    return model.encode_decode(inputs, [shapes] * facts).float()
 
 
 def usual_batch(device: torch.device) -> int:

@@ -1,0 +1,53 @@
+#!/usr/bin/env python
+"""Write a segmentation model as an ONNX file, compared with PyTorch before it is there.
+
+    python tools/export_onnx.py CONFIG CHECKPOINT --out model.onnx --dynamic
+    python tools/predict.py model.onnx imagery/*.tif --out maps
+"""
+import argparse
+
+from egmim_mm.environment import quiet_imports
+
+quiet_imports()
+
+from mmengine.config import Config, DictAction  # noqa: E402
+from mmengine.logging import MMLogger  # noqa: E402
+
+from egmim_mm.engine.launch import user_errors  # noqa: E402
+from egmim_mm.inference import Segmenter  # noqa: E402
+from egmim_mm.inference.onnx_export import OPSET, export_onnx  # noqa: E402
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config of the fine-tuning run')
+    parser.add_argument('checkpoint', help='checkpoint file, work dir or address')
+    parser.add_argument('--out', required=True, metavar='FILE', help='the file, ending in .onnx')
+    parser.add_argument('--size', type=int, nargs='+', metavar='PX', help='side of the images, or height and width: '
+                        "multiples of 32 (default: the crop of the config's slide inference)")
+    parser.add_argument('--dynamic', action='store_true', help='take images of every size that is a multiple of 32 px')
+    parser.add_argument('--opset', type=int, default=OPSET, help='version of the operators (default: %(default)s)')
+    parser.add_argument('--overwrite', action='store_true', help='replace a file that is there')
+    parser.add_argument('--trust-checkpoint', action='store_true',
+                        help='unpickle everything in the checkpoint; this can run code of its author')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+                        help='override settings of the config')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    MMLogger.get_instance('export', logger_name='mmengine', log_level='WARNING')
+    with user_errors():
+        cfg = Config.fromfile(args.config)
+        cfg.merge_from_dict(args.cfg_options or {})
+        segmenter = Segmenter(cfg, args.checkpoint, 'cpu', trust=args.trust_checkpoint)
+        print('Exporting' + ('; for changing sizes this takes minutes' if args.dynamic else ''), flush=True)
+        for one in export_onnx(segmenter, args.out, args.size, args.dynamic, args.opset, args.overwrite):
+            print(f'{one.kind:>13}, {one.batch} x {one.height} x {one.width} px: logits differ by at most '
+                  f'{one.difference:.1e}')
+        print(f'{args.out} written')
+
+
+if __name__ == '__main__':
+    main()
