@@ -11,10 +11,10 @@ from torch import distributed
 
 from ..datasets.tile_reading import TileReadError
 from .folders import Job, Part, share
+from .pixel_classifier import PixelClassifier
 from .polygons import read_polygon_settings, write_polygons
 from .predict_raster import join_parts, predict_part, predict_raster
 from .raster_map import read_settings
-from .pixel_classifier import PixelClassifier
 
 __all__ = ['Watch', 'check_outputs', 'is_current', 'make_maps', 'output_paths']
 
