@@ -112,6 +112,8 @@ class UnlabeledTiles(SeededByPosition, BaseDataset):
         if not os.path.isfile(path):
             raise FileNotFoundError(f'list file {self.list_file} does not exist')
         names = list_lines(path)
+        if any(name.lower().endswith('.tar') for name in names):
+            raise ValueError(f'list file {path} names tar archives: pass it as shards, not as list_file')
         missing = missing_files(names, self.data_root)
         if missing:
             raise FileNotFoundError(f'list file {path}: {len(missing)} of {len(names)} images do not exist in '

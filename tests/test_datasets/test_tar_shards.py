@@ -232,5 +232,8 @@ def test_files_that_are_no_archives_and_bad_patterns(tmp_path):
     assert keys(skipped) == ['good.tar: a.png']
     with pytest.raises(FileNotFoundError, match=r"no images in folder .*; it holds 5 .tar files, which shards='.'"):
         UnlabeledTiles(tmp_path)
+    (tmp_path / 'list.txt').write_text('good.tar\n')
+    with pytest.raises(ValueError, match='names tar archives: pass it as shards'):
+        UnlabeledTiles(tmp_path, list_file='list.txt')
     with pytest.raises(ValueError, match='set one of them'):
         UnlabeledTiles(tmp_path, shards='good.tar', list_file='x.txt')
