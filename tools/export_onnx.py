@@ -42,7 +42,7 @@ def main() -> None:
         cfg = Config.fromfile(args.config)
         cfg.merge_from_dict(args.cfg_options or {})
         segmenter = Segmenter(cfg, args.checkpoint, 'cpu', trust=args.trust_checkpoint)
-        print('Exporting' + ('; for changing sizes this takes minutes' if args.dynamic else ''), flush=True)
+        print('Exporting: this takes minutes', flush=True)
         for one in export_onnx(segmenter, args.out, args.size, args.dynamic, args.opset, args.overwrite):
             print(f'{one.kind:>13}, {one.batch} x {one.height} x {one.width} px: logits differ by at most '
                   f'{one.difference:.1e}')

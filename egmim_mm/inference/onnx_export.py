@@ -79,8 +79,8 @@ def export_onnx(segmenter: Segmenter, target: str | Path, size: int | Sequence[i
         list[Comparison]: One for each size and kind of image.
 
     Raises:
-        ValueError: A target that exists or has another ending, sizes that are not multiples of 32, a model that cannot
-            be exported or is too large for one file, or logits that differ.
+        ValueError: A target that exists or has another ending, sizes that are not multiples of 32, an unknown opset, a
+            model that cannot be exported or is too large for one file, or logits that differ.
         EnvironmentProblem: onnx, onnxscript or onnxruntime is not installed.
     """
     target = Path(target)
@@ -88,6 +88,8 @@ def export_onnx(segmenter: Segmenter, target: str | Path, size: int | Sequence[i
     onnx = onnx_package('onnx')
     for name in ('onnxscript', 'onnxruntime'):
         onnx_package(name)
+    if not OPSET <= opset <= onnx.defs.onnx_opset_version():
+        raise ValueError(f'opset {opset} must lie in {OPSET} to {onnx.defs.onnx_opset_version()}')
     model = RawPixels(segmenter.model, segmenter.bands).eval()
     proto = _trace(model, segmenter.bands, None if dynamic else (height, width), opset)
     facts = dict(classes=segmenter.classes, palette=segmenter.palette.tolist(), bands=segmenter.bands,
@@ -145,7 +147,12 @@ def _trace(model: RawPixels, bands: int, size: tuple[int, int] | None, opset: in
         advice = ' A model that takes one size alone may be possible: leave --dynamic out.' if size is None else ''
         raise ValueError(f"PyTorch's exporter cannot turn this model into ONNX at opset {opset}.{advice} Its reason: "
                          f'{error.__cause__ or error}') from error
-    return program.model_proto
+    proto = program.model_proto
+    written = next(entry.version for entry in proto.opset_import if not entry.domain)
+    if written != opset:  # a conversion that fails leaves the exporter's own
+        raise ValueError(f"PyTorch's exporter wrote opset {written} and could not convert it to {opset}: give --opset "
+                         f'{written}')
+    return proto
 
 
 def compare(segmenter: Segmenter, content: bytes, shapes: Sequence[tuple[int, int, int]]) -> list[Comparison]:

@@ -186,6 +186,12 @@ def test_sizes_that_do_not_fit_are_refused(segmenter, tmp_path, size, says):
     assert not list(tmp_path.glob('*.onnx'))
 
 
+@pytest.mark.parametrize('opset', [11, 999])
+def test_opsets_that_do_not_exist_are_refused(segmenter, tmp_path, opset):
+    with pytest.raises(ValueError, match=f'opset {opset} must lie in 18 to'):
+        export_onnx(segmenter, tmp_path / 'model.onnx', 32, opset=opset)
+
+
 def test_targets_are_not_overwritten_silently(segmenter, tmp_path):
     target = tmp_path / 'model.onnx'
     target.write_bytes(b'mine')
