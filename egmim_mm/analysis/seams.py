@@ -82,7 +82,7 @@ def seam_ratio(classes: np.ndarray, valid: np.ndarray, rows: Sequence[int], colu
 
 def report_seams(segmenter: Segmenter, source: str | Path, out_dir, window: int | None = None, overlap: float = 0.25,
                  bands: Sequence[int] | None = None, scaling: BandScaling | None = None,
-                 picture_size: int = 640) -> dict[str, dict[str, float]]:
+                 picture_size: int = 256) -> dict[str, dict[str, float]]:
     """Map an image with windows cut hard, with MMSegmentation's slide inference and with ours; compare their seams.
 
     Args:
@@ -128,7 +128,7 @@ def report_seams(segmenter: Segmenter, source: str | Path, out_dir, window: int 
 def print_seams(rows: dict[str, dict[str, float]]) -> None:
     """Print a line for each way."""
     table = Table('windows', title='share of neighbouring pixels with different classes')
-    for header in ('at borders %', 'elsewhere %', 'ratio', 'no seam: between'):
+    for header in ('at borders %', 'elsewhere %', 'ratio', 'without seams'):
         table.add_column(header, justify='right')
     for name, row in rows.items():
         table.add_row(name, f'{100 * row["border"]:.2f}', f'{100 * row["elsewhere"]:.2f}', f'{row["ratio"]:.2f}',
@@ -136,10 +136,25 @@ def print_seams(rows: dict[str, dict[str, float]]) -> None:
     Console().print(table)
 
 
+def _worst_part(classes: np.ndarray, rows: Sequence[int], columns: Sequence[int], size: int) -> tuple[int, int]:
+    """Top and left of the square with most changes of class on the lines; in steps of 32 px."""
+    marks = np.zeros(classes.shape, np.int64)
+    marks[list(rows)] += classes[list(rows)] != classes[[row - 1 for row in rows]]
+    marks[:, list(columns)] += classes[:, list(columns)] != classes[:, [column - 1 for column in columns]]
+    sums = np.pad(marks.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    height, width = (min(size, side) for side in classes.shape)
+    boxes = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
+    boxes = boxes[::32, ::32]
+    return tuple(32 * int(at) for at in np.unravel_index(boxes.argmax(), boxes.shape))
+
+
 def plot_seams(image: np.ndarray, maps: dict[str, np.ndarray], borders: dict[str, list[list[int]]], palette: np.ndarray,
                path: Path, size: int) -> None:
-    """The central ``size`` px of the image and of the maps; ticks outside the frames say where window borders are."""
-    top, left = (max(0, (side - size) // 2) for side in image.shape[:2])
+    """A part of ``size`` px of the image and of the maps; ticks outside the frames say where window borders are.
+
+    It is the part in which most changes of class lie on the borders of windows that are cut hard.
+    """
+    top, left = _worst_part(maps[HARD], *borders[HARD], size)
     part = np.s_[top:top + size, left:left + size]
     figure = Figure((3.1 * (1 + len(maps)), 3.4), dpi=DPI, layout='constrained')
     FigureCanvasAgg(figure)
@@ -150,7 +165,7 @@ def plot_seams(image: np.ndarray, maps: dict[str, np.ndarray], borders: dict[str
     for axes, (name, (pixels, (rows, columns))) in zip(figure.subplots(1, len(panels)), panels.items()):
         cut = pixels[part]
         axes.imshow(cut, interpolation='nearest')
-        axes.set_title(name, fontsize=11)
+        axes.set_title(name, fontsize=11, pad=10)
         axes.set_xticks([b - left - 0.5 for b in columns if left < b < left + cut.shape[1]], [])
         axes.set_yticks([b - top - 0.5 for b in rows if top < b < top + cut.shape[0]], [])
         axes.tick_params(length=7, width=1.2, top=True, right=True)

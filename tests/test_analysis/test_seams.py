@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from egmim_mm.analysis.seams import change_counts, seam_ratio, window_borders
+from egmim_mm.analysis.seams import _worst_part, change_counts, seam_ratio, window_borders
 from egmim_mm.analysis.slide_inference import slide_starts, slide_stride, slide_windows
 
 
@@ -46,3 +46,10 @@ def test_crops_are_those_of_mmseg(size):
     ends = [min(i * stride + 512, size) for i in range(grids)]
     assert slide_starts(size, 512, stride) == [max(end - 512, 0) for end in ends]
     assert slide_windows(size, 100, 512, stride) == grids
+
+
+def test_the_picture_shows_where_borders_are_worst():
+    classes = np.zeros((200, 300), int)
+    classes[:64, 256:] = 1  # changes at row 64, from column 256 on
+    assert _worst_part(classes, [64], [], 64) == (32, 224)
+    assert _worst_part(classes, [64], [], 1000) == (0, 0)
