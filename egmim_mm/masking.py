@@ -28,12 +28,17 @@ def masked_token_count(height: int, width: int, ratio: float, token_size: int = 
     return round(ratio * (height // unit) * (width // unit)) * (unit // token_size)**2
 
 
+def default_cell_size(policy: str) -> int:
+    """Side of the cells of a policy, px: 16 where edges choose among cells of one size, 32 elsewhere as in SimMIM."""
+    return 16 if policy in ('edge_stratified', 'edge_topk', 'edge_inverse') else 32
+
+
 @torch.no_grad()
 def sample_mask(edge: Tensor,
                 ratio: float = 0.6,
-                policy: str = 'edge_adaptive',
+                policy: str = 'edge_stratified',
                 token_size: int = 4,
-                cell_size: int = 32,
+                cell_size: int | None = None,
                 fine_cell_size: int = 16,
                 progress: float = 1.0,
                 generator: torch.Generator | None = None,
@@ -63,7 +68,8 @@ def sample_mask(edge: Tensor,
         ratio (float): Share of hidden tokens, in (0, 1).
         policy (str): One of ``POLICIES``.
         token_size (int): Side of a token, px.
-        cell_size, fine_cell_size (int): Sides of the cells that are hidden as a whole, px.
+        cell_size, fine_cell_size (int): Sides of the cells that are hidden as a whole, px. Without ``cell_size``
+            :func:`default_cell_size`.
         progress (float): Share of the training that is done, in [0, 1]; scales ``beta``.
         generator (torch.Generator, optional): Source of randomness, on the device of ``edge``.
         shard (tuple[int, int]): (rank, world size). The draw is made for the global batch, of which this
@@ -80,6 +86,7 @@ def sample_mask(edge: Tensor,
         ValueError: Unknown policy, ratio outside (0, 1), or sizes that do not divide.
     """
     batch, _, height, width = edge.shape
+    cell_size = cell_size or default_cell_size(policy)
     _check(height, width, ratio, policy, token_size, cell_size, fine_cell_size)
     unit = counting_unit(height, width, cell_size)
     squares = (height // unit, width // unit)

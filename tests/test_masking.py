@@ -109,7 +109,7 @@ def fine_cells(mask):
 def test_flat_half_in_coarse_cells_edge_half_in_fine_ones():
     edge = torch.rand(32, 1, 128, 256, generator=seeded())
     edge[..., 128:] *= 0.01
-    cells = fine_cells(sample_mask(edge, generator=seeded()))  # (32, 8, 16)
+    cells = fine_cells(sample_mask(edge, policy='edge_adaptive', generator=seeded()))  # (32, 8, 16)
     flat = cells[..., 8:]
     assert torch.equal(flat[:, ::2, ::2].repeat_interleave(2, 1).repeat_interleave(2, 2), flat)
     assert flat.flatten(1).sum(1).tolist() == [round(0.6 * 16) * 4] * 32  # the ratio holds in each half
@@ -124,8 +124,8 @@ def test_strongest_edge_cells_are_hidden_at_the_curriculum_rate(ratio, progress)
     size, cells = 256, 64
     edge = torch.rand(8, 1, size // 16, size // 16, generator=seeded())
     edge[..., size // 32:] *= 0.01  # the right half is flat
-    mask = sample_mask(edge.repeat_interleave(16, 2).repeat_interleave(16, 3), ratio, progress=progress,
-                       generator=seeded(3))
+    mask = sample_mask(edge.repeat_interleave(16, 2).repeat_interleave(16, 3), ratio, 'edge_adaptive',
+                       progress=progress, generator=seeded(3))
     hidden = fine_cells(mask)[..., :8].flatten(1)
     strength = edge[:, 0, :, :8].flatten(1)
     number = strength.shape[1]
@@ -136,17 +136,20 @@ def test_strongest_edge_cells_are_hidden_at_the_curriculum_rate(ratio, progress)
     assert hidden.sum(1).tolist() == [round(ratio * cells) * 4 - in_flat] * 8
 
 
-def test_strong_edges_outside_the_top_are_hidden_less():
+@pytest.mark.parametrize('policy', ['edge_adaptive', 'edge_stratified'])
+def test_strong_edges_outside_the_top_are_hidden_less(policy):
     edge = torch.rand(200, 1, 128, 128, generator=seeded())
-    early, late = (fine_cells(sample_mask(edge, progress=p, generator=seeded())).flatten(1) for p in (0.0, 1.0))
+    early, late = (fine_cells(sample_mask(edge, policy=policy, progress=p, generator=seeded())).flatten(1)
+                   for p in (0.0, 1.0))
     strength = torch.nn.functional.avg_pool2d(edge, 16).flatten(1)
     strongest = strength.argsort(1, descending=True)[:, :10]
     assert late.gather(1, strongest).float().mean() > early.gather(1, strongest).float().mean() + 0.05
     assert early.sum() == late.sum()
 
 
-def test_flat_image_is_hidden_without_a_preferred_position():
-    mask = sample_mask(torch.zeros(2000, 1, 128, 128), generator=seeded())
+@pytest.mark.parametrize('policy', ['edge_adaptive', 'edge_stratified'])
+def test_flat_image_is_hidden_without_a_preferred_position(policy):
+    mask = sample_mask(torch.zeros(2000, 1, 128, 128), policy=policy, generator=seeded())
     rates = fine_cells(mask).double().mean(0)
     # 10 of 16 cells; the standard error of a rate is .011
     assert (rates - 0.625).abs().max() < 0.045
@@ -154,10 +157,11 @@ def test_flat_image_is_hidden_without_a_preferred_position():
     assert (corners - 0.625).abs().max() < 0.012
 
 
-def test_few_edge_cells():
+@pytest.mark.parametrize('policy', ['edge_adaptive', 'edge_stratified'])
+def test_few_edge_cells(policy):
     edge = torch.zeros(400, 1, 128, 128)
     edge[..., :32, 32:64] = torch.rand(400, 1, 32, 32, generator=seeded())
-    mask = sample_mask(edge, generator=seeded())
+    mask = sample_mask(edge, policy=policy, generator=seeded())
     assert counts(mask) == [640] * 400
     cells = fine_cells(mask)[:, :2, 2:4].flatten(1).float()
     assert abs(cells.mean() - 0.75) < 0.06  # all four are among the top: r (1 + beta)
@@ -169,8 +173,8 @@ def test_few_edge_cells():
     (dict(ratio=1), r'mask ratio must lie in \(0, 1\), got 1'),
     (dict(ratio=60), r'mask ratio must lie in \(0, 1\), got 60'),
     (dict(cell_size=48), 'image size 128 x 128 px must be divisible by cell_size = 48'),
-    (dict(fine_cell_size=12), 'cell_size = 32 must be a multiple of fine_cell_size = 12'),
-    (dict(fine_cell_size=2), 'cell_size = 32 must be a multiple of fine_cell_size = 2'),
+    (dict(policy='edge_adaptive', fine_cell_size=12), 'cell_size = 32 must be a multiple of fine_cell_size = 12'),
+    (dict(policy='edge_adaptive', fine_cell_size=2), 'cell_size = 32 must be a multiple of fine_cell_size = 2'),
     (dict(policy='random', cell_size=2), 'cell_size = 2 must be a multiple of token_size = 4'),
 ])
 def test_errors_name_the_value(options, message):
@@ -229,9 +233,10 @@ def test_random_adaptive_has_the_granularity_of_edge_adaptive_and_no_preference(
     edge = torch.rand(3000, 1, 128, 128, generator=seeded())
     edge[..., 64:] *= 0.01
     blind = fine_cells(sample_mask(edge, policy='random_adaptive', generator=seeded()))
-    assert torch.equal(blind, fine_cells(sample_mask(torch.zeros_like(edge), generator=seeded())))
+    assert torch.equal(blind, fine_cells(
+        sample_mask(torch.zeros_like(edge), policy='edge_adaptive', generator=seeded())))
     assert (blind.double().mean(0) - 0.625).abs().max() < 0.04  # 10 of 16 cells everywhere; standard error .009
-    guided = fine_cells(sample_mask(edge, generator=seeded()))
+    guided = fine_cells(sample_mask(edge, policy='edge_adaptive', generator=seeded()))
 
     def partly(cells):  # coarse cells of which some, but not all, fine cells are hidden
         quarters = cells.unfold(1, 2, 2).unfold(2, 2, 2).flatten(3).sum(-1)
@@ -265,3 +270,11 @@ def test_wrong_valid_is_named():
     for valid in (torch.ones(2, 64, 64, dtype=torch.bool), torch.ones(2, 1, 64, 64)):
         with pytest.raises(ValueError, match=r'valid must be bool of shape \(2, 1, 64, 64\)'):
             sample_mask(edge, valid=valid)
+
+
+def test_default_is_stratified_in_16_px_cells_and_random_has_simmims_32():
+    edge = torch.rand(4, 1, 128, 128, generator=seeded())
+    assert torch.equal(sample_mask(edge, generator=seeded()),
+                       sample_mask(edge, policy='edge_stratified', cell_size=16, generator=seeded()))
+    assert torch.equal(sample_mask(edge, policy='random', generator=seeded()),
+                       sample_mask(edge, policy='random', cell_size=32, generator=seeded()))

@@ -13,6 +13,8 @@ from rich.table import Table
 from egmim_mm.datasets.label_budget import covered_classes, select_tiles
 from egmim_mm.evaluation.provenance import git_state, write_json
 
+from .tables import table_console
+
 __all__ = ['budget_rows', 'plot_rows', 'print_rows', 'report_budgets', 'split_name']
 
 
@@ -86,7 +88,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]], console: Console | None = None
     for row in rows:
         table.add_row(row['budget'], str(row['seed']), str(len(row['tiles'])), str(len(row['sources']) or '-'),
                       *(f'{100 * row["shares"][c]:.1f}' for c in classes), ', '.join(row['missing']) or 'none')
-    (console or Console()).print(table)
+    (console or table_console()).print(table)
 
 
 def plot_rows(rows: Sequence[Mapping[str, Any]], path) -> None:

@@ -1,5 +1,4 @@
 """How well a patch's mean edge strength tells that the patch holds a class boundary."""
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -20,6 +19,7 @@ from egmim_mm.evaluation.provenance import device_description, git_state, packag
 
 from .probe_report import LabelledImages
 from .sheets import contact_sheet, edge_to_rgb
+from .tables import table_console
 
 IGNORE = 255
 PATCHES = (8, 16, 32)
@@ -207,4 +207,4 @@ def compare_operators(cfg: Config, names: Sequence[str] = OPERATORS, sizes: Sequ
 
 def print_auc(auc: AUC) -> None:
     """Print the table; a pipe has no width, and 80 columns could cut it."""
-    (Console() if sys.stdout.isatty() else Console(width=160)).print(auc_table(auc))
+    table_console().print(auc_table(auc))

@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from PIL import Image
-from rich.console import Console
 from rich.table import Table
 
 from egmim_mm.datasets.mask_values import read_mask
@@ -17,6 +16,8 @@ from egmim_mm.evaluation.confusion import segmentation_scores
 from egmim_mm.evaluation.provenance import git_state, package_versions, write_json
 from egmim_mm.evaluation.strata import confusion_by_distance, iou_counts_by_size
 from egmim_mm.registry import DATASETS
+
+from .tables import table_console
 
 DISTANCES = (0, 2, 4, 8, 16, 32)  # px
 SIZES = (0, 100, 1000, 10_000, 100_000)  # px
@@ -114,7 +115,7 @@ def print_errors(found: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]])
             table.add_column(name, justify='right')
         for index, row in enumerate(first[kind]):
             table.add_row(bin_name(row), *(f'{rows[kind][index]["mIoU"]:.2f}' for rows in found.values()))
-        Console().print(table)
+        table_console().print(table)
 
 
 def plot_errors(found: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]], path: Path) -> None:

@@ -20,6 +20,7 @@ from egmim_mm.datasets import RandomScaledCrop, RasterCrops
 from egmim_mm.datasets.synthetic.scene import make_scene
 from egmim_mm.evaluation.provenance import git_state, package_versions, write_json
 
+from .tables import table_console
 from .timing import device_clock, interleaved, paired_ratio
 
 TILE = 512  # px
@@ -103,7 +104,7 @@ def peak_memory() -> int:
 
 def print_loading(document: dict[str, Any], console: Console | None = None) -> None:
     """Print a line for each kind, the ratio and the memory."""
-    console = console or Console()
+    console = console or table_console()
     table = Table('crops', 'crops/s', 'ms', title=f'{document["crops"]} crops of {document["crop"]} px from '
                   f'{document["size"]} x {document["size"]} px; {document["clock"]}')
     for name, row in document['rows'].items():

@@ -1,12 +1,10 @@
 """What a mask policy asks of the model: how far to look, and how much structure it hides and leaves."""
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from rich import box
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from scipy import ndimage
@@ -17,6 +15,8 @@ from egmim_mm.datasets.position_seed import mix_seed
 from egmim_mm.edges import edge_prior
 from egmim_mm.evaluation.provenance import git_state, package_versions, write_json
 from egmim_mm.masking import sample_mask
+
+from .tables import table_console
 
 STATISTICS = {
     'distance': 'mean distance from a hidden to the nearest visible pixel, px',
@@ -114,6 +114,6 @@ def report_policies(folder: str, include: str | None, number: int, size: int, ra
     for name, row in rows.items():
         table.add_row(name, f'{row["distance"]:.1f}', *(f'{row[key]:.2f}' for key in list(STATISTICS)[1:]))
     # a pipe has no width, and 80 columns could cut the table
-    (Console() if sys.stdout.isatty() else Console(width=160)).print(table)
+    table_console().print(table)
     for key, meaning in STATISTICS.items():
         print(f'{key}: {meaning}')

@@ -58,7 +58,7 @@ def load_model(cfg: Config, source: str | Path) -> EGMIM:
 
 def picture_unit(model: EGMIM) -> int:
     """What height and width of a picture must be multiples of, px: Swin's stride and the mask's cells."""
-    return lcm(32, model.mask_generator.options.get('cell_size', 32))
+    return lcm(32, model.mask_generator.options.get('cell_size') or 32)
 
 
 def picture_size(model: EGMIM) -> int:

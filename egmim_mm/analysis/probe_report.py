@@ -1,5 +1,4 @@
 """Probe one or several backbones as a segmentation config describes them; table, JSON and plot."""
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from egmim_mm.evaluation.provenance import git_state, package_versions, write_js
 from egmim_mm.registry import DATASETS, MODELS
 
 from .probe import Stages, probe, standardizer
+from .tables import table_console
 
 SCRATCH = 'scratch'
 
@@ -166,9 +166,7 @@ def print_rows(rows: Mapping[str, Mapping[str, Mapping[str, Any]]], console: Con
     for name, readings in rows.items():
         for reading, scores in readings.items():
             table.add_row(name, reading, *(f'{scores[key]:.1f}' for key in keys))
-    if console is None:  # a pipe has no width, and 80 columns would cut the class names
-        console = Console() if sys.stdout.isatty() else Console(width=160)
-    console.print(table)
+    (console or table_console()).print(table)
 
 
 def plot_rows(rows: Mapping[str, Mapping[str, Mapping[str, Any]]], path) -> None:

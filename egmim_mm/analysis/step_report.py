@@ -1,5 +1,4 @@
 """Compare the training steps of EGMIM and of stock SimMIM as a pretraining config describes them; table and JSON."""
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from rich.table import Table
 from egmim_mm.evaluation.provenance import device_description, git_state, package_versions, write_json
 
 from .step_time import TrainingStep, build_steps
+from .tables import table_console
 from .timing import PartTimer, device_clock, interleaved, paired_ratio
 
 STOCK = 'MMPretrain SimMIM'
@@ -88,8 +88,7 @@ def profile_steps(steps: dict[str, TrainingStep], rounds: int, clock) -> dict[st
 
 def print_comparison(document: dict[str, Any], console: Console | None = None) -> None:
     """Print one line for each step, and if it was profiled one for each part."""
-    if console is None:  # a pipe has no width
-        console = Console() if sys.stdout.isatty() else Console(width=120)
+    console = console or table_console()
     device = document['device']
     table = Table(title=f'Training step: batch {document["batch"]}, {document["size"]} px, {document["precision"]}, '
                   f'{device["type"]} {device["name"]}, {device["threads"]} CPU thread(s); {document["clock"]}')

@@ -61,7 +61,7 @@ class EdgeGuidedMaskGenerator(nn.Module):
         TypeError: Unknown option.
     """
 
-    def __init__(self, policy: str = 'edge_adaptive', ratio: float = 0.6, **options) -> None:
+    def __init__(self, policy: str = 'edge_stratified', ratio: float = 0.6, **options) -> None:
         super().__init__()
         if policy not in POLICIES:
             raise ValueError(f'unknown mask policy {policy!r}; choose one of {", ".join(POLICIES)}')

@@ -110,10 +110,10 @@ def test_edges_of_the_config_and_of_other_operators(toy_egmim):
 
 def test_masks_of_policies_and_seeds_with_their_hidden_share(toy_egmim):
     model, tiles = toy_egmim(), [make_tile(seed=0), make_tile(seed=1)]
-    titles, rows = mask_rows(model, tiles, ['random', 'edge_adaptive'], seeds=[0, 5], progress=[0.5])
+    titles, rows = mask_rows(model, tiles, ['random', 'edge_stratified'], seeds=[0, 5], progress=[0.5])
     assert titles[:2] == ['image', 'edge prior'] and len(titles) == 6 and all(len(row) == 6 for row in rows)
     assert titles[2] == 'random\n66.7 % hidden\nprogress 0.5, seed 0'  # 4 of 6 cells
-    assert titles[5] == 'edge_adaptive\n66.7 % hidden\nprogress 0.5, seed 5'
+    assert titles[5] == 'edge_stratified\n66.7 % hidden\nprogress 0.5, seed 5'
     for row in rows:
         for panel in row[2:]:
             grey = (panel == 128).all(2)
@@ -129,7 +129,7 @@ def test_masks_of_policies_and_seeds_with_their_hidden_share(toy_egmim):
 
 def test_tiles_of_different_size_give_a_range_of_shares(toy_egmim):
     titles, _ = mask_rows(toy_egmim(), [make_tile(96, 64), make_tile(64, 64)])
-    assert titles[2].startswith('edge_adaptive\n50.0 to 66.7 % hidden')
+    assert titles[2].startswith('edge_stratified\n50.0 to 66.7 % hidden')
 
 
 @pytest.mark.parametrize('options, message', [

@@ -194,6 +194,8 @@ def test_loss_without_a_position_in_training_says_what_is_missing(build, normali
 ])
 def test_every_parameter_gets_a_gradient(build, normalized, name, options):
     model = build(name, **options)
+    if model.structure_head is not None:  # its last convolution starts at zero
+        torch.nn.init.normal_(model.structure_head.predict[1].weight, std=0.1)
     total(model.loss(normalized(IMAGES, model))).backward()
     assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
 
@@ -210,6 +212,13 @@ def test_a_few_steps_learn_one_batch(build, normalized):
         total(losses).backward()
         optimizer.step()
     assert all(losses[k].item() < 0.9 * first[k] for k in ('loss_pixel', 'edge', 'hog'))
+
+
+def test_size_that_the_head_cannot_predict_is_refused(build, normalized):
+    model = build()
+    model.set_iteration(0, 10, seed=0)
+    with pytest.raises(ValueError, match='image size 64 x 80 px must be divisible by 32 px'):
+        model.loss(normalized(torch.rand(1, 3, 64, 80), model))
 
 
 def test_reconstruction_keeps_visible_pixels(build, normalized):

@@ -28,6 +28,22 @@ def test_pixel_loss_is_that_of_the_config():
     assert head.loss(prediction, target, hidden, edge).item() == pytest.approx(per_sample.mean().item(), rel=1e-5)
 
 
+def structure_head(*args, **options):
+    """A head that predicts something: its last convolution starts at zero."""
+    head = EdgeStructureHead(*args, **options)
+    torch.nn.init.normal_(head.predict[1].weight, std=0.1)
+    return head
+
+
+def test_structure_head_begins_with_nothing_and_leaves_the_backbone_alone(structure):
+    features, images, mask, edge = structure
+    features = [f.requires_grad_() for f in features]
+    head = EdgeStructureHead((8, 16), channels=8)
+    sum(head.loss(features, images, mask, edge).values()).backward()
+    assert not head(features).any() and not any(f.grad.any() for f in features)
+    assert head.predict[1].weight.grad.any()  # and learns from the first step on
+
+
 @pytest.fixture
 def structure():
     torch.manual_seed(0)
@@ -38,7 +54,7 @@ def structure():
 
 def test_structure_losses_equal_their_definition(structure):
     features, images, mask, edge = structure
-    head = EdgeStructureHead((8, 16), channels=8)
+    head = structure_head((8, 16), channels=8)
     output = head(features)
     assert output.shape == (2, 10, 16, 16)
     losses = head.loss(*structure)
@@ -58,14 +74,14 @@ def test_structure_losses_equal_their_definition(structure):
 
 
 def test_deeper_stage_is_upsampled_and_added(structure):
-    head = EdgeStructureHead((8, 16), channels=8)
+    head = structure_head((8, 16), channels=8)
     shallow, deep = structure[0]
     joined = head.project[0](shallow) + F.interpolate(head.project[1](deep), scale_factor=2, mode='bilinear')
     assert torch.allclose(head([shallow, deep]), head.predict(joined), atol=1e-6)
 
 
 def test_without_hog(structure):
-    head = EdgeStructureHead((8, 16), channels=8, hog_bins=0)
+    head = structure_head((8, 16), channels=8, hog_bins=0)
     assert list(head.loss(*structure)) == ['edge']
     assert head(structure[0]).shape == (2, 1, 16, 16)
 
@@ -74,7 +90,7 @@ def test_without_hog(structure):
 def test_structure_head_does_not_depend_on_the_layout_of_its_input(structure, layout):
     features = [f.contiguous(memory_format=layout).requires_grad_() for f in structure[0]]
     torch.manual_seed(1)
-    head = EdgeStructureHead((8, 16), channels=8)
+    head = structure_head((8, 16), channels=8)
     losses = head.loss(features, *structure[1:])
     sum(losses.values()).backward()
     plain = [f.detach().clone().requires_grad_() for f in structure[0]]

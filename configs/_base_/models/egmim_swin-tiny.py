@@ -9,8 +9,7 @@ model = dict(
         out_indices=(0, 1, 3),  # what the heads read; norms of other stages would get no gradient
         drop_path_rate=0.0),  # as Microsoft's SimMIM; mmpretrain leaves 0.1
     edge_prior=dict(type='egmim_mm.EdgePrior', operator='gaussian_sobel'),
-    mask_generator=dict(
-        type='egmim_mm.EdgeGuidedMaskGenerator', policy='edge_adaptive', ratio=0.6, cell_size=32, fine_cell_size=16),
+    mask_generator=dict(type='egmim_mm.EdgeGuidedMaskGenerator', policy='edge_stratified', ratio=0.6),
     head=dict(
         type='egmim_mm.EdgeWeightedReconstructionHead',
         in_channels=768,

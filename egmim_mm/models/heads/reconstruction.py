@@ -22,7 +22,7 @@ class EdgeWeightedReconstructionHead(BaseModule):
                  loss: dict = dict(type='egmim_mm.EdgeWeightedL1Loss'),
                  init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
-        self.in_channels, self.out_channels = in_channels, out_channels
+        self.in_channels, self.out_channels, self.encoder_stride = in_channels, out_channels, encoder_stride
         self.decoder = nn.Sequential(
             nn.Conv2d(in_channels, encoder_stride**2 * out_channels, kernel_size=1), nn.PixelShuffle(encoder_stride))
         self.loss_module = MODELS.build(loss)

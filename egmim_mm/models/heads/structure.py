@@ -15,7 +15,8 @@ class EdgeStructureHead(BaseModule):
 
     Stages 1 and 2 (strides 4 and 8) are projected by 1x1 convolutions, the deeper one upsampled and added,
     then a 3x3 convolution predicts edge strength at stride 4 and, averaged to 8-px cells, HOG. SimMIM
-    supervises the last stage only, while UperNet reads all four.
+    supervises the last stage only, while UperNet reads all four. The 3x3 convolution starts at zero, so that the first
+    steps, in which the head knows nothing, do not disturb pretrained stages.
 
     Args:
         in_channels (Sequence[int]): Channels of stages 1 and 2.
@@ -39,6 +40,8 @@ class EdgeStructureHead(BaseModule):
         self.hog_bins = hog_bins
         self.project = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in in_channels)
         self.predict = nn.Sequential(nn.GELU(), nn.Conv2d(channels, 1 + hog_bins, 3, padding=1))
+        for parameter in self.predict[1].parameters():
+            nn.init.zeros_(parameter)
         self.to(memory_format=torch.channels_last)  # as the features: upsampling and 1x1 are several times faster
         self.edge_loss = MODELS.build(edge_loss)
         self.hog_loss = MODELS.build(hog_loss) if hog_bins else None

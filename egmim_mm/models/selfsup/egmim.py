@@ -9,7 +9,7 @@ from egmim_mm.registry import MODELS
 
 from ..losses import GradientL1Loss
 from .anchor import FeatureAnchor
-from .part_checks import check_parts
+from .part_checks import check_parts, check_size
 from .valid_pixels import holds_data, nodata_tensor, packed_valid
 
 
@@ -134,7 +134,9 @@ class EGMIM(BaseSelfSupervisor):
 
         Raises:
             RuntimeError: Neither ``seed`` nor :meth:`set_iteration` was given.
+            ValueError: The image does not divide into the cells of the mask or the patches of the pixel head.
         """
+        check_size(edge.shape[-2:], self.head.encoder_stride)
         if seed is not None:
             progress, number, shard = 1.0, seed, (0, 1)
         elif self.iteration is None:

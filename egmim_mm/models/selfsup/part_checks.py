@@ -1,4 +1,4 @@
-"""Do the parts of a model fit together? Asked when it is built, not at the first step."""
+"""Do the parts of a model fit together, and the images to them?"""
 from torch import nn
 
 
@@ -35,3 +35,15 @@ def check_parts(backbone: nn.Module, head: nn.Module, structure_head: nn.Module 
         raise ValueError(f'backbone.in_channels is {bands}, but data_preprocessor.bgr_to_rgb=True is for three bands: '
                          'set it to False')
     return bands
+
+
+def check_size(size: tuple[int, int], stride: int) -> None:
+    """Refuse images (height, width) from which the pixel head, with its ``stride``, could not predict all pixels.
+
+    Raises:
+        ValueError: A side is no multiple of the stride.
+    """
+    height, width = size
+    if height % stride or width % stride:
+        raise ValueError(f'image size {height} x {width} px must be divisible by {stride} px, the stride of the last '
+                         'stage: set the crop size of the pipeline')
