@@ -20,6 +20,7 @@ from egmim_mm.datasets import UnlabeledTiles
 from egmim_mm.evaluation.provenance import git_state, package_versions, write_json
 
 from .loading_report import peak_memory
+from .tables import table_console
 
 __all__ = ['measure_starts', 'print_starts']
 
@@ -121,7 +122,7 @@ def _write_shards(root: Path, number: int) -> None:
 
 def print_starts(document: dict[str, Any], console: Console | None = None) -> None:
     """Print a line for each start."""
-    console = console or Console()
+    console = console or table_console()
     table = Table('start', 'images', 'wall s', 'CPU s', 'list MiB', 'peak memory MiB')
     for row in document['rows']:
         table.add_row(row['name'], f'{row["images"]:,}', f'{row["wall_seconds"]:.2f}', f'{row["cpu_seconds"]:.2f}',
