@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from egmim_mm.inference.blending import Grid, blended_strips, in_background
+from egmim_mm.inference.blending import Grid, blended_strips, in_background, most_probable
 from egmim_mm.inference.windows import blend_weights
 
 
@@ -67,3 +67,11 @@ def test_errors_of_the_other_thread_arrive():
     assert next(made) == 1
     with pytest.raises(OSError, match='broken'):
         next(made)
+
+
+@pytest.mark.parametrize('number', [2, 7, 255])
+def test_most_probable_is_the_first_of_the_highest(number):
+    scores = torch.randint(0, 5, (number, 20, 30), generator=torch.Generator().manual_seed(0)).float()  # many are equal
+    found = most_probable(scores)
+    assert found.dtype == torch.uint8
+    np.testing.assert_array_equal(found.numpy(), scores.numpy().argmax(0))
