@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from .image_files import SUFFIXES, walk_images
@@ -43,10 +44,8 @@ def indexed_images(folder: str, suffixes: Sequence[str] = SUFFIXES, recursive: b
         times = {os.path.abspath(path): os.stat(path).st_mtime_ns for path in folders}
         # A change within the same tick of the file system's clock would not show: such a list is not kept.
         if max(times.values()) < started - 2_000_000_000:
-            try:
+            with suppress(OSError):  # no home, or a full one: list again next time
                 write_whole(index, json.dumps(times).encode() + b'\0' + names.tobytes())
-            except OSError:  # no home, or a full one: list again next time
-                pass
     return names
 
 

@@ -6,6 +6,7 @@ import os
 import re
 import tarfile
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,10 +70,8 @@ def shard_index(path: str) -> ShardIndex:
     if index is None:
         index = _scan(path, stamp)
         if not index.damage:
-            try:
+            with suppress(OSError):  # no home, or a full one: index again next time
                 write_whole(kept, _to_bytes(index))
-            except OSError:  # no home, or a full one: index again next time
-                pass
     return index
 
 
