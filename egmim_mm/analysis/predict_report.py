@@ -26,6 +26,7 @@ from .tables import table_console
 from .timing import device_clock, interleaved, paired_ratio
 
 STOCK, OURS = 'mmseg slide inference', 'egmim_mm'
+SCENE_SIZE = 512  # px
 SCENES = (0, 1, 10_000)  # seed of the first scene: of the test split, behind all tiles that are written
 
 
@@ -44,7 +45,9 @@ class Way(NamedTuple):
 
 
 def synthetic_tiles(count: int, size: int, classes: Sequence[str]) -> list[LabelledTile]:
-    """Synthetic scenes of ``size`` px that no data set of ``tools/make_scenes.py`` holds.
+    """Mosaics of ``size`` px of synthetic scenes of 512 px, of which no data set of ``tools/make_scenes.py`` holds one.
+
+    One large scene would not do: its largest class can cover nearly all of it.
 
     Raises:
         ValueError: The model has other classes than the scenes.
@@ -52,7 +55,19 @@ def synthetic_tiles(count: int, size: int, classes: Sequence[str]) -> list[Label
     if tuple(classes) != tuple(CLASSES):
         raise ValueError(f'the model has the classes {", ".join(classes)}, the synthetic scenes {", ".join(CLASSES)}: '
                          "measure on the config's test data (--test-data)")
-    return [LabelledTile(*make_scene((*SCENES[:2], SCENES[2] + i), size)) for i in range(count)]
+    side = min(size, SCENE_SIZE)
+    across = -(-size // side)
+    tiles = []
+    for number in range(count):
+        image, mask = np.empty((size, size, 3), np.uint8), np.empty((size, size), np.uint8)
+        for cell in range(across**2):
+            place = np.s_[cell // across * side:, cell % across * side:]
+            scene = make_scene((*SCENES[:2], SCENES[2] + number * across**2 + cell), side)
+            for whole, part in zip((image, mask), scene):
+                height, width = (min(side, length) for length in whole[place].shape[:2])
+                whole[place][:height, :width] = part[:height, :width]
+        tiles.append(LabelledTile(image, mask))
+    return tiles
 
 
 def test_tiles(cfg: Config, count: int) -> Iterator[LabelledTile]:
