@@ -24,10 +24,16 @@ def test_a_small_image_takes_a_small_window():
 
 
 def test_ramps_of_neighbours_add_up_to_one():
-    weights = blend_weights(64, 0.25)
-    np.testing.assert_allclose(weights[-16:] + weights[:16], 1, rtol=1e-6)
-    np.testing.assert_allclose(weights[:16], np.sin(np.pi / 2 * (np.arange(16) + 0.5) / 16) ** 2, rtol=1e-6)
-    assert (weights[16:48] == 1).all() and weights.min() > 0 and weights.dtype == np.float32
+    weights = blend_weights(64, 0.125)
+    np.testing.assert_allclose(weights[-8:] + weights[:8], 1, rtol=1e-6)
+    np.testing.assert_allclose(weights[:8], np.sin(np.pi / 2 * (np.arange(8) + 0.5) / 8) ** 2, rtol=1e-6)
+    assert (weights[8:56] == 1).all() and weights.min() > 0 and weights.dtype == np.float32
+
+
+def test_ramps_are_an_eighth_of_a_window_at_most():
+    for overlap in (0.125, 0.25, 0.9):
+        np.testing.assert_array_equal(blend_weights(64, overlap), blend_weights(64, 0.125))
+    assert (blend_weights(64, 0.05)[:4] < 1).tolist() == [True, True, True, False]
 
 
 @pytest.mark.parametrize('overlap', [0, 0.5, 0.9])
