@@ -82,6 +82,7 @@ def test_teacher_is_lean_and_stays_in_eval_mode(anchored):
 
 def test_every_parameter_gets_a_gradient(anchored, normalized):
     model = anchored(grad_weight=1.0)
+    torch.nn.init.normal_(model.structure_head.predict[1].weight, std=0.1)  # it starts at zero
     sum(v for k, v in model.loss(normalized(IMAGES, model)).items() if 'loss' in k).backward()
     assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
 
