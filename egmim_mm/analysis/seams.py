@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from rich.console import Console
 from rich.table import Table
 
 from egmim_mm.datasets.band_scaling import BandScaling
@@ -16,6 +15,7 @@ from egmim_mm.inference.windows import check_window, window_starts
 
 from .sheets import colorize
 from .slide_inference import slide_starts, slide_stride, stock_slide
+from .tables import table_console
 
 HARD, STOCK, OURS = 'hard cut', 'mmseg slide inference', 'egmim_mm'
 DRAWS, DPI = 2000, 100
@@ -133,7 +133,7 @@ def print_seams(rows: dict[str, dict[str, float]]) -> None:
     for name, row in rows.items():
         table.add_row(name, f'{100 * row["border"]:.2f}', f'{100 * row["elsewhere"]:.2f}', f'{row["ratio"]:.2f}',
                       f'{row["low"]:.2f} and {row["high"]:.2f}')
-    Console().print(table)
+    table_console().print(table)
 
 
 def _worst_part(classes: np.ndarray, rows: Sequence[int], columns: Sequence[int], size: int) -> tuple[int, int]:
