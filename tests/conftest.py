@@ -47,7 +47,7 @@ def toy_egmim(toy_config):
     """Function: the model of ``toy_config`` with the same random weights each time, in eval mode."""
     import torch
 
-    from egmim_mm.analysis.pictures import build_model
+    from egmim_mm.pictures.pretraining import build_model
 
     def build(name: str = 'egmim_swin-pico', **options):
         torch.manual_seed(0)

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from egmim_mm.converters.potsdam import SPLITS as POTSDAM
+from egmim_mm.converters.vaihingen import SPLITS as VAIHINGEN
 from egmim_mm.datasets.class_sets import ISAID_16, ISPRS_6
-from egmim_mm.datasets.converters.potsdam import SPLITS as POTSDAM
-from egmim_mm.datasets.converters.vaihingen import SPLITS as VAIHINGEN
 
 ISPRS_COLORS = np.array([[0, 0, 0], *ISPRS_6['metainfo']['palette']], np.uint8)  # by number in the mask tiles
 ISAID_COLORS = np.array(ISAID_16['metainfo']['palette'], np.uint8)

@@ -36,7 +36,8 @@ def add_probe(commands) -> None:
 
 
 def run_probe(args: argparse.Namespace) -> None:
-    from egmim_mm.analysis.probe_report import SCRATCH, compare_backbones, named_sources, print_rows
+    from egmim_mm.analysis.frozen_backbone import SCRATCH
+    from egmim_mm.analysis.probe_report import compare_backbones, named_sources, print_rows
     cfg, out_dir = read_config(args, 'probe')
     rows = compare_backbones(cfg, named_sources(args.backbone or [SCRATCH]), out_dir, args.stages,
                              args.crop, args.samples, args.seed, args.device)
@@ -169,8 +170,8 @@ def add_seams(commands) -> None:
 
 def run_seams(args: argparse.Namespace) -> None:
     from egmim_mm.analysis.seams import print_seams, report_seams
-    from egmim_mm.datasets.band_scaling import load_scaling
     from egmim_mm.inference import Segmenter
+    from egmim_mm.storage.band_scaling import load_scaling
     cfg, out_dir = read_config(args, 'seams')
     scaling = load_scaling(args.scaling) if args.scaling else None
     print_seams(report_seams(Segmenter(cfg, args.checkpoint, args.device), args.raster, out_dir, args.window,

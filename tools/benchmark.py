@@ -85,8 +85,8 @@ def run_pretrain(args: argparse.Namespace) -> None:
 
     from mmengine.config import Config
 
-    from egmim_mm.analysis.step_report import compare_steps, print_comparison
-    from egmim_mm.analysis.timing import keep_freed_memory
+    from egmim_mm.benchmark.pretrain import compare_steps, print_comparison
+    from egmim_mm.benchmark.timing import keep_freed_memory
     keep_freed_memory()
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options)
@@ -99,14 +99,14 @@ def run_pretrain(args: argparse.Namespace) -> None:
 def run_data(args: argparse.Namespace) -> None:
     import torch
 
-    from egmim_mm.analysis.loading_report import compare_loading, print_loading
+    from egmim_mm.benchmark.crops import compare_loading, print_loading
     torch.set_num_threads(1)  # CPU time can then be measured, which other processes do not distort
     print_loading(compare_loading(args.out, args.size, args.crop, args.crops, rotate=args.rotate))
     print(f'wrote {args.out}/data.json')
 
 
 def run_start(args: argparse.Namespace) -> None:
-    from egmim_mm.analysis.start_report import measure_starts, print_starts
+    from egmim_mm.benchmark.start import measure_starts, print_starts
     print_starts(measure_starts(args.out, args.files, args.shards, args.folder))
     print(f'wrote {args.out}/start.json')
 
@@ -115,7 +115,7 @@ def run_predict(args: argparse.Namespace) -> None:
     import torch
     from mmengine.config import Config
 
-    from egmim_mm.analysis.predict_report import compare_predictions, print_predictions, synthetic_tiles, test_tiles
+    from egmim_mm.benchmark.predict import compare_predictions, print_predictions, synthetic_tiles, test_tiles
     from egmim_mm.inference import Segmenter
     torch.set_num_threads(1)  # CPU time can then be measured, which other processes do not distort
     cfg = Config.fromfile(args.config)
@@ -129,7 +129,7 @@ def run_predict(args: argparse.Namespace) -> None:
 
 
 def run_predict_memory(args: argparse.Namespace) -> None:
-    from egmim_mm.analysis.predict_memory import compare_memory, print_memory
+    from egmim_mm.benchmark.predict_memory import compare_memory, print_memory
     print_memory(compare_memory(args.out, args.sizes, args.window))
     print(f'wrote {args.out}/predict_memory.json')
 

@@ -15,7 +15,7 @@ from mmengine.logging import MMLogger  # noqa: E402
 
 from egmim_mm.engine.launch import user_errors  # noqa: E402
 from egmim_mm.inference import Segmenter  # noqa: E402
-from egmim_mm.inference.onnx_export import OPSET, export_onnx  # noqa: E402
+from egmim_mm.inference.onnx.export import OPSET, export_onnx  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:

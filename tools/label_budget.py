@@ -48,7 +48,7 @@ def run_budgets(args: argparse.Namespace) -> None:
     from mmengine.config import Config
 
     from egmim_mm.analysis.budget_report import print_rows, report_budgets
-    from egmim_mm.analysis.tiles import build_training_data
+    from egmim_mm.datasets.plain_tiles import build_training_data
     cfg = Config.fromfile(args.config)
     cfg.setdefault('default_scope', 'mmseg')  # the config of a data set alone has none
     sampler = cfg.train_dataloader.get('sampler') or {}

@@ -6,7 +6,7 @@
 import argparse
 import sys
 
-from egmim_mm.datasets.synthetic import write_dataset
+from egmim_mm.synthetic import write_dataset
 
 
 def parse_args(argv=None):

@@ -26,9 +26,9 @@ def main(argv=None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from egmim_mm.datasets.band_scaling import measure_bands
     from egmim_mm.engine.launch import user_errors
-    from egmim_mm.evaluation.provenance import write_json
+    from egmim_mm.records.provenance import write_json
+    from egmim_mm.storage.band_scaling import measure_bands
     with user_errors():
         facts = measure_bands(args.rasters, args.bands, args.windows, percentiles=tuple(args.percentiles))
         write_json(args.out, facts)

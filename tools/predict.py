@@ -22,13 +22,13 @@ from rich.console import Console  # noqa: E402
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: E402
 from torch import distributed  # noqa: E402
 
-from egmim_mm.datasets.band_scaling import load_scaling  # noqa: E402
 from egmim_mm.engine.launch import LaunchError, user_errors  # noqa: E402
 from egmim_mm.inference import OnnxSegmenter, Segmenter  # noqa: E402
 from egmim_mm.inference.folders import Job, plan_jobs  # noqa: E402
 from egmim_mm.inference.pixel_classifier import PixelClassifier  # noqa: E402
 from egmim_mm.inference.run import Watch, check_outputs, is_current, make_maps, output_paths  # noqa: E402
 from egmim_mm.inference.segmenter import usual_batch  # noqa: E402
+from egmim_mm.storage.band_scaling import load_scaling  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:

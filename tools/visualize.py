@@ -16,8 +16,11 @@ quiet_imports()
 from mmengine.config import Config, DictAction  # noqa: E402
 from mmengine.logging import MMLogger  # noqa: E402
 
-from egmim_mm.analysis.data_views import TrainingViews  # noqa: E402
-from egmim_mm.analysis.pictures import (  # noqa: E402
+from egmim_mm.datasets.plain_tiles import Tile, build_training_data, centre_crop, dataset_tiles, file_tiles  # noqa: E402
+from egmim_mm.edges import OPERATORS  # noqa: E402
+from egmim_mm.engine.launch import load_config, user_errors  # noqa: E402
+from egmim_mm.masking import POLICIES  # noqa: E402
+from egmim_mm.pictures.pretraining import (  # noqa: E402
     as_rows,
     build_model,
     edge_panels,
@@ -27,11 +30,8 @@ from egmim_mm.analysis.pictures import (  # noqa: E402
     picture_unit,
     reconstruction_panels,
 )
-from egmim_mm.analysis.sheets import contact_sheet, picture_path  # noqa: E402
-from egmim_mm.analysis.tiles import Tile, build_training_data, centre_crop, dataset_tiles, file_tiles  # noqa: E402
-from egmim_mm.edges import OPERATORS  # noqa: E402
-from egmim_mm.engine.launch import load_config, user_errors  # noqa: E402
-from egmim_mm.masking import POLICIES  # noqa: E402
+from egmim_mm.pictures.sheets import contact_sheet, picture_path  # noqa: E402
+from egmim_mm.pictures.training_data import TrainingViews  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:

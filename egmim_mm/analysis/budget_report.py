@@ -11,9 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from egmim_mm.datasets.label_budget import covered_classes, select_tiles
-from egmim_mm.evaluation.provenance import git_state, write_json
-
-from .tables import table_console
+from egmim_mm.records.provenance import git_state, write_json
+from egmim_mm.records.tables import table_console
 
 __all__ = ['budget_rows', 'plot_rows', 'print_rows', 'report_budgets', 'split_name']
 

@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from rich.progress import track
 
 from egmim_mm.datasets import UnlabeledTiles
-from egmim_mm.datasets.tile_reading import read_image
-from egmim_mm.edge_operators import TINY
 from egmim_mm.edges import edge_response, image_quantile
-from egmim_mm.evaluation.provenance import git_state, package_versions, write_json
+from egmim_mm.edges.operators import TINY
+from egmim_mm.records.provenance import git_state, package_versions, write_json
+from egmim_mm.storage.tile_reading import read_image
 
 from .crops import window_starts
 from .edge_quality import parse_operator, to_batch

@@ -13,13 +13,12 @@ from rich.progress import track
 from rich.table import Table
 from sklearn.metrics import roc_auc_score
 
+from egmim_mm.datasets.plain_tiles import LabelledImages
 from egmim_mm.edges import OPERATORS, edge_prior, operator_options
 from egmim_mm.evaluation.boundary import class_boundaries
-from egmim_mm.evaluation.provenance import device_description, git_state, package_versions, write_json
-
-from .probe_report import LabelledImages
-from .sheets import contact_sheet, edge_to_rgb
-from .tables import table_console
+from egmim_mm.pictures.sheets import contact_sheet, edge_to_rgb
+from egmim_mm.records.provenance import device_description, git_state, package_versions, write_json
+from egmim_mm.records.tables import table_console
 
 IGNORE = 255
 PATCHES = (8, 16, 32)

@@ -11,13 +11,12 @@ from mmengine.registry import DefaultScope
 from PIL import Image
 from rich.table import Table
 
-from egmim_mm.datasets.mask_values import read_mask
 from egmim_mm.evaluation.confusion import segmentation_scores
-from egmim_mm.evaluation.provenance import git_state, package_versions, write_json
 from egmim_mm.evaluation.strata import confusion_by_distance, iou_counts_by_size
+from egmim_mm.records.provenance import git_state, package_versions, write_json
+from egmim_mm.records.tables import table_console
 from egmim_mm.registry import DATASETS
-
-from .tables import table_console
+from egmim_mm.storage.mask_values import read_mask
 
 DISTANCES = (0, 2, 4, 8, 16, 32)  # px
 SIZES = (0, 100, 1000, 10_000, 100_000)  # px

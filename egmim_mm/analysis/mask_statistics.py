@@ -13,10 +13,9 @@ from torch import Tensor
 from egmim_mm.datasets import LoadTile, RandomScaledCrop, SampleIndex, UnlabeledTiles
 from egmim_mm.datasets.position_seed import mix_seed
 from egmim_mm.edges import edge_prior
-from egmim_mm.evaluation.provenance import git_state, package_versions, write_json
 from egmim_mm.masking import sample_mask
-
-from .tables import table_console
+from egmim_mm.records.provenance import git_state, package_versions, write_json
+from egmim_mm.records.tables import table_console
 
 STATISTICS = {
     'distance': 'mean distance from a hidden to the nearest visible pixel, px',

@@ -25,30 +25,6 @@ Stages = tuple[int, ...]
 Classifier = tuple[Tensor, Tensor]  # weight (K, D), bias (K,)
 
 
-def standardizer(mean: Sequence[float], std: Sequence[float],
-                 reverse_channels: bool = False) -> Callable[[np.ndarray], Tensor]:
-    """The image normalisation of a data preprocessor.
-
-    Args:
-        mean: Mean of each channel, in the units of the image (0..255).
-        std: Standard deviation of each channel.
-        reverse_channels: Turn BGR into RGB (or back) first.
-
-    Returns:
-        A function from an (H, W, C) array to a (C, H, W) float32 tensor.
-    """
-    shift = torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1)
-    scale = torch.tensor(std, dtype=torch.float32).view(-1, 1, 1)
-
-    def standardize(image: np.ndarray) -> Tensor:
-        if reverse_channels:
-            image = image[..., ::-1]
-        tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float()
-        return (tensor - shift) / scale
-
-    return standardize
-
-
 def probe(backbone: nn.Module,
           train_set: Iterable,
           test_set: Iterable,

@@ -1,5 +1,5 @@
 """Probe one or several backbones as a segmentation config describes them; table, JSON and plot."""
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,53 +8,16 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from mmengine.config import Config
-from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from rich.console import Console
 from rich.table import Table
-from torch import nn
 
-from egmim_mm.evaluation.provenance import git_state, package_versions, write_json
-from egmim_mm.registry import DATASETS, MODELS
+from egmim_mm.datasets.plain_tiles import LabelledImages
+from egmim_mm.records.provenance import git_state, package_versions, write_json
+from egmim_mm.records.tables import table_console
 
-from .probe import Stages, probe, standardizer
-from .tables import table_console
-
-SCRATCH = 'scratch'
-
-
-class LabelledImages:
-    """The whole tiles of a data set, each as (image (H, W, C) uint8, label (H, W) uint8).
-
-    Only the ``Load...`` steps of the data set's pipeline are run, so no crop, flip or colour change,
-    and no sampler: every labelled tile counts.
-
-    Args:
-        dataset_cfg: Config of a segmentation data set.
-    """
-
-    def __init__(self, dataset_cfg: dict) -> None:
-        cfg = dict(dataset_cfg)
-        pipeline = [step for step in cfg.get('pipeline', ())
-                    if step['type'].rsplit('.', 1)[-1].startswith('Load')]
-        # The test pipeline may lack the label step when labels are loaded elsewhere; say so early.
-        if len(pipeline) < 2:
-            raise ValueError(f'the pipeline of {cfg.get("type")} (data_root {cfg.get("data_root")}) '
-                             'needs one step that loads images and one that loads labels; it has '
-                             f'{[step["type"] for step in pipeline]}')
-        self.dataset = DATASETS.build(dict(cfg, pipeline=pipeline))
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return tuple(self.dataset.metainfo['classes'])
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for index in range(len(self.dataset)):
-            sample = self.dataset[index]
-            yield sample['img'], sample['gt_seg_map']
+from .frozen_backbone import build_backbone, crop_size, standardizer
+from .probe import Stages, probe
 
 
 def named_sources(values: Sequence[str]) -> dict[str, str]:
@@ -73,39 +36,6 @@ def named_sources(values: Sequence[str]) -> dict[str, str]:
                              'them, as in NAME=PATH')
         sources[name] = path
     return sources
-
-
-def build_backbone(cfg: Config, source: str, seed: int) -> nn.Module:
-    """The config's backbone with random weights, then with those of ``source``.
-
-    Args:
-        cfg: Segmentation config.
-        source: Checkpoint or work dir; ``'scratch'`` keeps the random weights.
-        seed: Seed of the random weights.
-    """
-    # Weights named in the config would hide what is being compared.
-    backbone_cfg = {key: value for key, value in cfg.model.backbone.items()
-                    if key not in ('init_cfg', 'pretrained')}
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        backbone = MODELS.build(backbone_cfg)
-        backbone.init_weights()
-    if source != SCRATCH:
-        from egmim_mm.checkpoints import load_backbone
-        print_log(str(load_backbone(backbone, source)), logger='current')
-    return backbone
-
-
-def crop_size(cfg: Config) -> int:
-    """Side of the backbone's input, from its ``img_size``.
-
-    Raises:
-        ValueError: If the config does not say.
-    """
-    size = cfg.model.backbone.get('img_size')
-    if size is None:
-        raise ValueError('the config has no model.backbone.img_size: give --crop')
-    return max(size) if isinstance(size, (tuple, list)) else int(size)
 
 
 def compare_backbones(cfg: Config,

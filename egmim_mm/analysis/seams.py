@@ -7,15 +7,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from egmim_mm.datasets.band_scaling import BandScaling
-from egmim_mm.evaluation.provenance import git_state, package_versions, write_json
 from egmim_mm.inference import Segmenter
-from egmim_mm.inference.raster_source import RasterRows
+from egmim_mm.inference.stock_slide import slide_starts, slide_stride, stock_slide
 from egmim_mm.inference.windows import check_window, window_starts
-
-from .sheets import colorize
-from .slide_inference import slide_starts, slide_stride, stock_slide
-from .tables import table_console
+from egmim_mm.pictures.sheets import colorize
+from egmim_mm.records.provenance import git_state, package_versions, write_json
+from egmim_mm.records.tables import table_console
+from egmim_mm.storage.band_scaling import BandScaling
+from egmim_mm.storage.raster_rows import RasterRows
 
 HARD, STOCK, OURS = 'hard cut', 'mmseg slide inference', 'egmim_mm'
 DRAWS, DPI = 2000, 100

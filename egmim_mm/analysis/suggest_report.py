@@ -9,12 +9,11 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 from rich.progress import track
 
-from egmim_mm.datasets.image_files import find_images, matches_any
-from egmim_mm.datasets.tile_reading import read_image
+from egmim_mm.pictures.sheets import contact_sheet
+from egmim_mm.storage.image_files import find_images, matches_any
+from egmim_mm.storage.tile_reading import read_image
 
-from .probe import standardizer
-from .probe_report import build_backbone, crop_size
-from .sheets import contact_sheet
+from .frozen_backbone import build_backbone, crop_size, standardizer
 from .suggest_tiles import choose_tiles, pool_features, read_statistics
 
 __all__ = ['backbone_features', 'suggest']

@@ -8,13 +8,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from egmim_mm.records.provenance import file_sha256
 from egmim_mm.version import __version__
 
 from .channel_order import has_merged_channels, to_official
-from .errors import CheckpointError
 from .layouts import Weights, is_v2
 from .loading import read_backbone
-from .sources import file_sha256
+from .sources import CheckpointError
 
 _BACKBONE = re.compile(r'(patch_embed\.|mask_token$|stages\.|norm[0-3]\.)')
 TARGETS = ('egmim', 'mmseg', 'mmpretrain', 'timm', 'hf')

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .channel_order import from_official, has_merged_channels
-from .errors import CheckpointError
+from .sources import CheckpointError
 
 Weights = dict[str, Tensor]
 

@@ -6,11 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from .adapting import adapt_bands, differs_in_bands, is_square_table, resize_table
-from .errors import CheckpointError
 from .layouts import Conversion, Weights, convert, is_v2
 from .reading import lineage_of, read_checkpoint
 from .report import LoadReport
-from .sources import resolve_source
+from .sources import CheckpointError, resolve_source
 
 _TABLE = 'relative_position_bias_table'
 _BANDS = 'patch_embed.projection.weight'

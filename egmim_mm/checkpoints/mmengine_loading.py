@@ -4,9 +4,8 @@ from typing import Any
 
 from mmengine.runner import CheckpointLoader
 
-from .errors import CheckpointError
 from .reading import read_checkpoint
-from .sources import resolve_source
+from .sources import CheckpointError, resolve_source
 
 
 def load_weights_only(trust: bool = False) -> None:

@@ -12,8 +12,9 @@ import torch
 from mmengine.logging import HistoryBuffer
 from safetensors import safe_open
 
-from .errors import CheckpointError
-from .sources import file_sha256, is_url, resolve_source
+from egmim_mm.records.provenance import file_sha256
+
+from .sources import CheckpointError, is_url, resolve_source
 
 # how torch names what is not on its list, and how _history_method does
 _FORBIDDEN = re.compile(r'GLOBAL (\w[\w.]*)|(getattr\(.*\))')

@@ -13,11 +13,15 @@ from pathlib import Path
 import torch
 from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 
-from .errors import CheckpointError
+from egmim_mm.records.provenance import file_sha256
 
 _SCHEMES = ('http://', 'https://', 'file://')
 _HASH_IN_NAME = re.compile(r'-(?=[0-9]*[a-f])([0-9a-f]{8,64})\.')  # as in swin_t-704ceda3.pth; a date is none
 _WAIT_S = 3600
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be read, is not safe to read, or does not fit the model."""
 
 
 def is_url(source) -> bool:
@@ -49,19 +53,6 @@ def _named_in(pointer: Path):
     # the recorded path may be from another machine; the file name is enough
     name = Path(pointer.read_text().strip()).name if pointer.is_file() else ''
     return pointer.with_name(name) if name else None
-
-
-def file_sha256(path) -> str:
-    """SHA-256 of a file as 64 hexadecimal digits.
-
-    Raises:
-        OSError: If the file cannot be read.
-    """
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        for block in iter(lambda: file.read(2**20), b''):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def download(url: str) -> Path:

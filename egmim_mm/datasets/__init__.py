@@ -1,8 +1,8 @@
 """Data: imagery, labelled tiles, samplers, label budgets and transforms."""
-from .benchmarks import ISAID, LoveDA, Potsdam, Vaihingen
 from .edge_guided_mask import EdgeGuidedMask
 from .imagery import UnlabeledTiles
 from .label_budget import select_tiles
+from .public import ISAID, LoveDA, Potsdam, Vaihingen
 from .raster_crops import RasterCrops
 from .samplers import LabelBudgetSampler, SampleIndex, StreamSampler
 from .segmentation import SegmentationTiles

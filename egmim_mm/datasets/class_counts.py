@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from mmengine.logging import print_log
 
-from .mask_values import IGNORE, MaskValues, read_mask
+from egmim_mm.storage.mask_values import IGNORE, MaskValues, read_mask
 
 __all__ = ['count_class_pixels']
 

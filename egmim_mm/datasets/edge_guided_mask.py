@@ -3,9 +3,9 @@ import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 
-from ..edges import edge_prior
-from ..masking import sample_mask
-from ..registry import TRANSFORMS
+from egmim_mm.edges import edge_prior
+from egmim_mm.masking import sample_mask
+from egmim_mm.registry import TRANSFORMS
 
 __all__ = ['EdgeGuidedMask']
 

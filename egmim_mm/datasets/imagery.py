@@ -9,14 +9,15 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
-from ..registry import DATASETS
-from .file_index import indexed_images, missing_files
-from .image_files import SUFFIXES, find_images, matches_any
-from .packed_names import FilePaths, ImageTable, PackedNames
+from egmim_mm.registry import DATASETS
+from egmim_mm.storage.file_index import indexed_images, missing_files
+from egmim_mm.storage.image_files import SUFFIXES, find_images, matches_any
+from egmim_mm.storage.packed_names import FilePaths, ImageTable, PackedNames
+from egmim_mm.storage.tar_member import TarMember
+from egmim_mm.storage.tar_shards import find_shards, list_lines, shard_images
+from egmim_mm.storage.tile_reading import TileReadError, image_size
+
 from .position_seed import SampleIndex, SeededByPosition
-from .tar_member import TarMember
-from .tar_shards import find_shards, list_lines, shard_images
-from .tile_reading import TileReadError, image_size
 
 __all__ = ['UnlabeledTiles']
 
@@ -25,8 +26,8 @@ __all__ = ['UnlabeledTiles']
 class UnlabeledTiles(SeededByPosition, BaseDataset):
     """Every image below a folder, the images of a list file, or those in tar shards. No labels.
 
-    The list of a large folder is kept, see :func:`~egmim_mm.datasets.file_index.indexed_images`; so is that of each
-    shard, see :func:`~egmim_mm.datasets.tar_index.shard_index`. Shards are read at random places like files: order,
+    The list of a large folder is kept, see :func:`~egmim_mm.storage.file_index.indexed_images`; so is that of each
+    shard, see :func:`~egmim_mm.storage.tar_index.shard_index`. Shards are read at random places like files: order,
     augmentation and resuming are the same.
 
     A sample starts as ``dict(img_path=..., sample_idx=...)``, with ``tar_member`` for an image in a shard; the

@@ -9,11 +9,12 @@ import cv2
 import numpy as np
 from mmengine.dataset import BaseDataset
 
-from ..registry import DATASETS
-from .band_scaling import BandScaling, load_scaling, open_raster
-from .image_files import find_images, matches_any
+from egmim_mm.registry import DATASETS
+from egmim_mm.storage.band_scaling import BandScaling, load_scaling, open_raster
+from egmim_mm.storage.image_files import find_images, matches_any
+from egmim_mm.storage.raster_cache import decoded_raster, read_window
+
 from .position_seed import SeededByPosition
-from .raster_cache import decoded_raster, read_window
 
 __all__ = ['RasterCrops']
 

@@ -9,7 +9,8 @@ from mmengine.dist import broadcast_object_list, get_dist_info, sync_random_seed
 from mmengine.logging import print_log
 from torch.utils.data import Sampler
 
-from ..registry import DATA_SAMPLERS
+from egmim_mm.registry import DATA_SAMPLERS
+
 from .label_budget import STRATEGIES, UNITS, select_tiles
 from .position_seed import SampleIndex, mix_seed
 

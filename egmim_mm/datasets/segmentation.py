@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from mmseg.datasets import BaseSegDataset
 
-from ..registry import DATASETS
+from egmim_mm.registry import DATASETS
+from egmim_mm.storage.mask_values import IGNORE, MaskValues, parse_color
+from egmim_mm.storage.tile_pairs import add_full_masks, check_pair_size, find_pairs
+
 from .class_counts import count_class_pixels
-from .mask_values import IGNORE, MaskValues, parse_color
 from .position_seed import SeededByPosition
-from .tile_pairs import add_full_masks, check_pair_size, find_pairs
 
 __all__ = ['SegmentationTiles']
 

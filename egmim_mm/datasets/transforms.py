@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 
-from ..registry import TRANSFORMS
-from .mask_values import IGNORE, read_mask
-from .tile_reading import TileReadError, read_image
+from egmim_mm.registry import TRANSFORMS
+from egmim_mm.storage.mask_values import IGNORE, read_mask
+from egmim_mm.storage.tile_reading import TileReadError, read_image
 
 __all__ = ['LoadTile', 'LoadTileMask', 'RandomQuarterTurn', 'RandomScaledCrop', 'crop_and_scale']
 

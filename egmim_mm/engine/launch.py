@@ -15,9 +15,9 @@ from mmengine.runner import BaseLoop, Runner
 
 from egmim_mm.checkpoints import CheckpointError, describe_source
 from egmim_mm.checkpoints.mmengine_loading import load_weights_only
-from egmim_mm.datasets.benchmarks import declared_metainfo
-from egmim_mm.datasets.tile_reading import TileReadError
+from egmim_mm.datasets.public import declared_metainfo
 from egmim_mm.environment import EnvironmentProblem
+from egmim_mm.storage.tile_reading import TileReadError
 
 _TO_FILE_ONLY = ('Config:\n', '\n' + '-' * 60, 'Hooks will be executed', 'paramwise_options',
                  '"FileClient" will be', '"HardDiskBackend" is')

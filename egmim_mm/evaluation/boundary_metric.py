@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from mmengine.evaluator import BaseMetric
 
-from egmim_mm.datasets.mask_values import read_mask
 from egmim_mm.registry import METRICS
+from egmim_mm.storage.mask_values import read_mask
 
 from .boundary import boundary_f1, boundary_iou, boundary_matches, diagonal_width
 

@@ -7,10 +7,10 @@ from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop
 
+from egmim_mm.records.provenance import device_description, file_sha256, git_state, package_versions, plain, write_json
 from egmim_mm.registry import HOOKS
 
 from .protocol import class_names, split_facts, training_facts
-from .provenance import device_description, file_sha256, git_state, package_versions, plain, write_json
 
 META_KEY = 'egmim_mm'
 LOSS_WINDOW = 50

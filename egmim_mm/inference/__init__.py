@@ -1,5 +1,5 @@
 """Maps from a trained segmentation model: arrays in memory, and rasters of any size."""
-from .onnx_segmenter import OnnxSegmenter
+from .onnx.segmenter import OnnxSegmenter
 from .polygons import write_polygons
 from .predict_raster import predict_raster
 from .segmenter import Segmenter

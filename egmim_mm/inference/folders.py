@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
-from ..datasets.band_scaling import open_raster
-from ..datasets.image_files import find_images
-from ..datasets.tile_reading import TileReadError
+from egmim_mm.storage.band_scaling import open_raster
+from egmim_mm.storage.image_files import find_images
+from egmim_mm.storage.tile_reading import TileReadError
+
 from .blending import Grid
 
 __all__ = ['Job', 'Part', 'plan_jobs', 'share']

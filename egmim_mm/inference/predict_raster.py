@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..datasets.band_scaling import BandScaling
+from egmim_mm.storage.band_scaling import BandScaling
+from egmim_mm.storage.raster_rows import RasterRows
+
 from .blending import NODATA, Grid, Strip, blended_strips
 from .pixel_classifier import PixelClassifier
 from .raster_map import PROBABILITY_STEPS, MapDraft
 from .raster_part import PartDraft, read_part
-from .raster_source import RasterRows
 
 __all__ = ['join_parts', 'predict_part', 'predict_raster']
 

@@ -13,8 +13,9 @@ import rasterio.shutil
 import rasterio.windows
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
+from egmim_mm.storage.raster_rows import GDAL_OPTIONS
+
 from .blending import NODATA
-from .raster_source import GDAL_OPTIONS
 
 __all__ = ['PROBABILITY_STEPS', 'SETTINGS', 'MapDraft', 'quiet_gdal', 'read_settings']
 

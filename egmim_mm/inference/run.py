@@ -9,7 +9,8 @@ from typing import Any
 from rasterio.errors import RasterioError
 from torch import distributed
 
-from ..datasets.tile_reading import TileReadError
+from egmim_mm.storage.tile_reading import TileReadError
+
 from .folders import Job, Part, share
 from .pixel_classifier import PixelClassifier
 from .polygons import read_polygon_settings, write_polygons

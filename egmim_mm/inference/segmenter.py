@@ -11,11 +11,12 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import nn
 
-from ..checkpoints import CheckpointError, read_checkpoint, resolve_source
-from ..checkpoints.sources import file_sha256
-from ..datasets.benchmarks import declared_metainfo
-from ..datasets.mask_values import parse_color
-from ..registry import MODELS
+from egmim_mm.checkpoints import CheckpointError, read_checkpoint, resolve_source
+from egmim_mm.datasets.public import declared_metainfo
+from egmim_mm.records.provenance import file_sha256
+from egmim_mm.registry import MODELS
+from egmim_mm.storage.mask_values import parse_color
+
 from .pixel_classifier import PixelClassifier
 
 __all__ = ['Segmenter', 'encode_decode', 'usual_batch']

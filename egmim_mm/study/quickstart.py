@@ -17,10 +17,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
-from egmim_mm.analysis.pictures import as_rows, load_model, prediction_rows, reconstruction_panels
-from egmim_mm.analysis.sheets import contact_sheet
-from egmim_mm.analysis.tiles import file_tiles
-from egmim_mm.datasets.synthetic import write_dataset
+from egmim_mm.datasets.plain_tiles import file_tiles
+from egmim_mm.pictures.pretraining import as_rows, load_model, prediction_rows, reconstruction_panels
+from egmim_mm.pictures.sheets import contact_sheet
+from egmim_mm.synthetic import write_dataset
 
 DATA = Path('data/quickstart')
 ROOT = Path(__file__).resolve().parents[2]

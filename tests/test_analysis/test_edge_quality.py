@@ -20,9 +20,9 @@ from egmim_mm.analysis.edge_quality import (
     patches,
     to_batch,
 )
-from egmim_mm.datasets.tile_reading import TileReadError
 from egmim_mm.edges import edge_prior, edge_response
 from egmim_mm.models import EdgePrior
+from egmim_mm.storage.tile_reading import TileReadError
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """

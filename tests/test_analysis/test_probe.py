@@ -7,7 +7,8 @@ from sklearn.metrics import confusion_matrix as sklearn_confusion
 from torch import nn
 
 from egmim_mm.analysis.crops import crop_batches
-from egmim_mm.analysis.probe import _sample, probe, standardizer, values_at
+from egmim_mm.analysis.frozen_backbone import standardizer
+from egmim_mm.analysis.probe import _sample, probe, values_at
 
 CLASSES = ('dark', 'bright')
 

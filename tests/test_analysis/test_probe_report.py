@@ -11,14 +11,9 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
-from egmim_mm.analysis.probe_report import (
-    LabelledImages,
-    build_backbone,
-    compare_backbones,
-    crop_size,
-    named_sources,
-    plot_rows,
-)
+from egmim_mm.analysis.frozen_backbone import build_backbone, crop_size
+from egmim_mm.analysis.probe_report import compare_backbones, named_sources, plot_rows
+from egmim_mm.datasets.plain_tiles import LabelledImages
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from egmim_mm.analysis.seams import _worst_part, change_counts, seam_ratio, window_borders
-from egmim_mm.analysis.slide_inference import slide_starts, slide_stride, slide_windows
+from egmim_mm.inference.stock_slide import slide_starts, slide_stride, slide_windows
 
 
 def test_changes_are_counted_across_each_line():

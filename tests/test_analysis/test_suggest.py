@@ -83,7 +83,7 @@ def test_suggest_writes_list_and_sheet(tmp_path, write_image):
 
 def test_suggested_tiles_of_dubai_cover_the_classes(shared_data):
     from egmim_mm.datasets.label_budget import covered_classes
-    from egmim_mm.datasets.mask_values import MaskValues, read_mask
+    from egmim_mm.storage.mask_values import MaskValues, read_mask
     paths = sorted((shared_data / 'dubai').glob('tile_[1357]/images/image_part_00[1-4].jpg'))
     table = MaskValues('color', ('#3C1098', '#8429F6', '#6EC1E4', '#FEDD3A', '#E2A929'), ('#9B9B9B', '#000000'))
     chosen = choose_tiles(read_statistics(paths), 5)

@@ -11,7 +11,7 @@ from rasterio.transform import from_origin
 from torch.utils.data import DataLoader
 
 from egmim_mm.datasets import SampleIndex, StreamSampler, UnlabeledTiles, imagery
-from egmim_mm.datasets.tile_reading import TileReadError
+from egmim_mm.storage.tile_reading import TileReadError
 
 LOAD = [dict(type='egmim_mm.LoadTile')]
 

@@ -7,9 +7,10 @@ import rasterio
 from rasterio.transform import from_origin
 from scipy.ndimage import map_coordinates
 
-from egmim_mm.datasets import RasterCrops, SampleIndex, raster_cache
-from egmim_mm.datasets.band_scaling import BandScaling, load_scaling, measure_bands
-from egmim_mm.datasets.tile_reading import TileReadError
+from egmim_mm.datasets import RasterCrops, SampleIndex
+from egmim_mm.storage import raster_cache
+from egmim_mm.storage.band_scaling import BandScaling, load_scaling, measure_bands
+from egmim_mm.storage.tile_reading import TileReadError
 
 PLACE = dict(transform=from_origin(0, 0, 1, 1), crs='EPSG:32633')
 

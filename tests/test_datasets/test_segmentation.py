@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from egmim_mm.datasets import SegmentationTiles, class_counts, tile_pairs
-from egmim_mm.datasets.tile_reading import TileReadError
+from egmim_mm.datasets import SegmentationTiles, class_counts
+from egmim_mm.storage import tile_pairs
+from egmim_mm.storage.tile_reading import TileReadError
 
 COLORS = ['#FF0000', (0, 255, 0), '#0000ff']
 META = dict(classes=('red', 'green', 'blue'), palette=COLORS)

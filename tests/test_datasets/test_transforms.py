@@ -4,8 +4,8 @@ import pytest
 from PIL import Image
 
 from egmim_mm.datasets import LoadTile, LoadTileMask, RandomQuarterTurn, RandomScaledCrop
-from egmim_mm.datasets.mask_values import MaskValues
-from egmim_mm.datasets.tile_reading import TileReadError
+from egmim_mm.storage.mask_values import MaskValues
+from egmim_mm.storage.tile_reading import TileReadError
 
 RAINBOW = np.array([[[200, 10, 10], [10, 200, 10]]], np.uint8)
 

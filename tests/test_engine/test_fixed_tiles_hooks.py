@@ -13,13 +13,13 @@ from mmengine.runner import Runner
 from PIL import Image
 from torch import nn
 
-from egmim_mm.analysis.pictures import model_inputs
-from egmim_mm.analysis.representation import feature_statistics, sample_positions
-from egmim_mm.analysis.sheets import GAP, LABEL, LINE, MARGIN, TITLE
 from egmim_mm.checkpoints import read_checkpoint
 from egmim_mm.datasets import LoadTile, UnlabeledTiles
-from egmim_mm.datasets.tile_reading import TileReadError
 from egmim_mm.engine import MaskCurriculumHook, ReconstructionHook, RepresentationHealthHook
+from egmim_mm.evaluation.representation import feature_statistics, sample_positions
+from egmim_mm.pictures.pretraining import model_inputs
+from egmim_mm.pictures.sheets import GAP, LABEL, LINE, MARGIN, TITLE
+from egmim_mm.storage.tile_reading import TileReadError
 
 NUMBERS = count()  # MMEngine keeps the state of every experiment of a process by its name
 

@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
-from egmim_mm.datasets.mask_values import MaskValues, read_mask
 from egmim_mm.evaluation import boundary_iou
 from egmim_mm.evaluation.boundary import boundary_f1, boundary_matches, class_boundaries, diagonal_width
+from egmim_mm.storage.mask_values import MaskValues, read_mask
 
 
 def reference(prediction, target, num_classes, width, ignore_index=255):

@@ -4,9 +4,9 @@ import pytest
 import torch
 from scipy import ndimage
 
-from egmim_mm.datasets.mask_values import MaskValues
 from egmim_mm.evaluation.boundary import boundary_f1, boundary_iou, boundary_matches
 from egmim_mm.registry import METRICS
+from egmim_mm.storage.mask_values import MaskValues
 
 CLASSES = ('road', 'roof', 'tree', 'never')
 

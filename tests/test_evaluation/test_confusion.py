@@ -4,8 +4,8 @@ import torch
 import torchmetrics.functional as tm
 from sklearn import metrics as sk
 
-from egmim_mm.datasets.mask_values import MaskValues, read_mask
 from egmim_mm.evaluation import confusion_matrix, segmentation_scores
+from egmim_mm.storage.mask_values import MaskValues, read_mask
 
 CLASSES = ('road', 'roof', 'tree', 'car')
 

@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from egmim_mm.evaluation import ResultsHook, SegmentationMetric
-from egmim_mm.evaluation.provenance import file_sha256
+from egmim_mm.records.provenance import file_sha256
 
 CLASSES = ('road', 'roof', 'tree')
 

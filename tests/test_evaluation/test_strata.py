@@ -5,9 +5,9 @@ from scipy import ndimage
 from scipy.spatial.distance import cdist
 from skimage.measure import label, regionprops
 
-from egmim_mm.datasets.mask_values import MaskValues, read_mask
 from egmim_mm.evaluation.boundary import class_boundaries
 from egmim_mm.evaluation.strata import boundary_distance, confusion_by_distance, iou_counts_by_size
+from egmim_mm.storage.mask_values import MaskValues, read_mask
 
 DISTANCES, SIZES = (0, 1, 3, 8), (0, 10, 60)
 

@@ -5,7 +5,14 @@ from mmengine.registry import DefaultScope
 from mmpretrain.models.utils import ShiftWindowMSA
 from torch import nn
 
-from egmim_mm.inference.exportable import MASKED, AveragePool, GatheredWindows, PatchUnfold, exportable, window_plan
+from egmim_mm.inference.onnx.exportable import (
+    MASKED,
+    AveragePool,
+    GatheredWindows,
+    PatchUnfold,
+    exportable,
+    window_plan,
+)
 from egmim_mm.registry import MODELS
 
 SIZES = [(8, 8), (3, 5), (16, 10), (7, 14), (1, 1), (15, 2), (21, 4)]

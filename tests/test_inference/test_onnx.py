@@ -11,10 +11,10 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from egmim_mm.datasets.tile_reading import TileReadError
 from egmim_mm.environment import EnvironmentProblem
 from egmim_mm.inference import OnnxSegmenter, Segmenter, predict_raster
-from egmim_mm.inference.onnx_export import TOLERANCE, export_onnx
+from egmim_mm.inference.onnx.export import TOLERANCE, export_onnx
+from egmim_mm.storage.tile_reading import TileReadError
 
 onnx = pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')

@@ -6,12 +6,12 @@ from PIL import Image
 from rasterio.transform import Affine
 from rio_cogeo.cogeo import cog_validate
 
-from egmim_mm.datasets.band_scaling import BandScaling
-from egmim_mm.datasets.tile_reading import TileReadError
 from egmim_mm.inference import Segmenter, predict_raster
 from egmim_mm.inference.blending import Grid
 from egmim_mm.inference.raster_map import read_settings
-from egmim_mm.inference.raster_source import RasterRows
+from egmim_mm.storage.band_scaling import BandScaling
+from egmim_mm.storage.raster_rows import RasterRows
+from egmim_mm.storage.tile_reading import TileReadError
 
 
 def read(path):

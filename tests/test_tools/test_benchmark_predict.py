@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from egmim_mm.analysis.timing import peak_memory
+from egmim_mm.benchmark.timing import peak_memory
 from egmim_mm.inference import Segmenter
 
 

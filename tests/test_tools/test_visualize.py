@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from egmim_mm.analysis.sheets import GAP, LABEL, LINE, MARGIN, TITLE
+from egmim_mm.pictures.sheets import GAP, LABEL, LINE, MARGIN, TITLE
 
 WIDTH = 224  # least width of a column of this tool, px
 

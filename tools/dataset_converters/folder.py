@@ -10,8 +10,8 @@ from egmim_mm.environment import quiet_imports
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    from egmim_mm.datasets.converters.command import add_options
-    from egmim_mm.datasets.image_files import SUFFIXES
+    from egmim_mm.converters.command import add_options
+    from egmim_mm.storage.image_files import SUFFIXES
     parser = argparse.ArgumentParser(description='A folder of images and masks, colours or numbers, any raster format '
                                      '-> tiles of 512 px. GeoTIFF stays GeoTIFF, with transform and CRS.')
     add_options(parser, 'folder with the images and masks', None, 512, None, compat=False, partial=False)
@@ -35,10 +35,10 @@ def parse_args(argv=None) -> argparse.Namespace:
 def main(argv=None) -> None:
     quiet_imports()
     args = parse_args(argv)
-    from egmim_mm.datasets.converters.command import print_manifest, settle_grid
-    from egmim_mm.datasets.converters.folder import convert_folder
+    from egmim_mm.converters.command import print_manifest, settle_grid
+    from egmim_mm.converters.folder import convert_folder
     from egmim_mm.engine.launch import user_errors
-    from egmim_mm.evaluation.provenance import git_state
+    from egmim_mm.records.provenance import git_state
     with user_errors():
         crop, stride = (None, None) if args.whole else settle_grid(args, 512, 512)
         manifest = convert_folder(

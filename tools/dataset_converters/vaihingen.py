@@ -10,10 +10,10 @@ from egmim_mm.environment import quiet_imports
 
 def main(argv=None) -> None:
     quiet_imports()
-    from egmim_mm.datasets.converters.command import add_options, print_manifest, settle_grid
-    from egmim_mm.datasets.converters.vaihingen import PUBLISHED_TILES, convert_vaihingen
+    from egmim_mm.converters.command import add_options, print_manifest, settle_grid
+    from egmim_mm.converters.vaihingen import PUBLISHED_TILES, convert_vaihingen
     from egmim_mm.engine.launch import user_errors
-    from egmim_mm.evaluation.provenance import git_state
+    from egmim_mm.records.provenance import git_state
     parser = argparse.ArgumentParser(
         description='ISPRS Vaihingen: the published zip files -> tiles of 512 px. '
         'How to get the files: docs/datasets.md.')

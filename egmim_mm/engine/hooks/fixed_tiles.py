@@ -9,9 +9,9 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from egmim_mm.analysis.pictures import picture_unit
-from egmim_mm.analysis.tiles import Tile, centre_crop, dataset_tiles, file_tiles, pipeline_of
+from egmim_mm.datasets.plain_tiles import Tile, centre_crop, dataset_tiles, file_tiles, pipeline_of
 from egmim_mm.models import EGMIM
+from egmim_mm.pictures.pretraining import picture_unit
 
 
 class FixedTilesHook(Hook):

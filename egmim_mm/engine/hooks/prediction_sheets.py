@@ -10,9 +10,9 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from PIL import Image
 
-from egmim_mm.analysis.data_views import display_image
-from egmim_mm.analysis.prediction_sheets import error_share, prediction_sheet, sheet_name
-from egmim_mm.analysis.tiles import without_augmentation
+from egmim_mm.datasets.plain_tiles import without_augmentation
+from egmim_mm.pictures.predictions import error_share, prediction_sheet, sheet_name
+from egmim_mm.pictures.training_data import display_image
 from egmim_mm.registry import HOOKS
 
 

@@ -2,9 +2,9 @@ from collections.abc import Sequence
 
 from mmengine.runner import Runner
 
-from egmim_mm.analysis.pictures import as_rows, picture_size, reconstruction_panels
-from egmim_mm.analysis.sheets import draw_sheet
 from egmim_mm.models import EGMIM
+from egmim_mm.pictures.pretraining import as_rows, picture_size, reconstruction_panels
+from egmim_mm.pictures.sheets import draw_sheet
 from egmim_mm.registry import HOOKS
 
 from .fixed_tiles import FixedTilesHook

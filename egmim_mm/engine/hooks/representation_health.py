@@ -3,9 +3,9 @@ from collections.abc import Sequence
 import torch
 from mmengine.runner import Runner
 
-from egmim_mm.analysis.pictures import model_inputs, picture_unit
-from egmim_mm.analysis.representation import feature_statistics, is_collapsed, sample_positions
+from egmim_mm.evaluation.representation import feature_statistics, is_collapsed, sample_positions
 from egmim_mm.models import EGMIM
+from egmim_mm.pictures.pretraining import model_inputs, picture_unit
 from egmim_mm.registry import HOOKS
 
 from .fixed_tiles import FixedTilesHook
@@ -17,7 +17,7 @@ class RepresentationHealthHook(FixedTilesHook):
 
     On whole, unmasked tiles, over at most 64 places of each: effective rank, mean cosine similarity and relative
     standard deviation of the features of every stage the backbone returns (see
-    :mod:`egmim_mm.analysis.representation`). One log line, and the scalars ``health/stage1_effective_rank``,
+    :mod:`egmim_mm.evaluation.representation`). One log line, and the scalars ``health/stage1_effective_rank``,
     ``health/stage1_cosine``, ``health/stage1_std``, ... for the visualizer (``scalars.json``). A stage that collapses
     is warned of once. See :class:`FixedTilesHook` for when, for the data and for what is raised.
 

@@ -1,0 +1,1 @@
+"""Timings: one file each, ratios against a named baseline measured in one run."""

@@ -1,0 +1,132 @@
+"""Downloads: zip files, or the folders they were unpacked to. Zip files are read in place, never unpacked."""
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import zipfile
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ['ConversionError', 'Member', 'fingerprint', 'find_archives', 'list_members', 'match_members', 'source_facts']
+
+
+class ConversionError(ValueError):
+    """A download, a raster or a target folder that cannot be used; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One file of an archive.
+
+    Args:
+        archive (str): Zip file or folder.
+        name (str): Path inside, with '/'.
+        size (int): Bytes.
+    """
+
+    archive: str
+    name: str
+    size: int
+
+    def __str__(self) -> str:
+        return f'{self.archive}/{self.name}'
+
+    def read(self) -> bytes:
+        """Content of the file.
+
+        Raises:
+            ConversionError: It is damaged or cannot be read.
+        """
+        try:
+            if os.path.isdir(self.archive):
+                return Path(self.archive, self.name).read_bytes()
+            with zipfile.ZipFile(self.archive) as file:
+                return file.read(self.name)
+        except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+            raise ConversionError(f'{self}: cannot be read ({error}); download {Path(self.archive).name} '
+                                  'again') from error
+
+
+def find_archives(folder: str | Path, name: str) -> list[str]:
+    """``NAME.zip`` below a folder, or else the folders ``NAME``; names without case, ``name`` may hold ``*``."""
+    pattern = re.compile(re.escape(name).replace(r'\*', '[^/]*'), re.IGNORECASE)
+    zips, folders = [], []
+    for base, below, files in os.walk(folder):
+        below.sort()
+        zips += [os.path.join(base, f) for f in sorted(files)
+                 if f.lower().endswith('.zip') and pattern.fullmatch(f[:-4])]
+        folders += [os.path.join(base, f) for f in below if pattern.fullmatch(f)]
+    return zips or folders
+
+
+def list_members(archive: str) -> list[Member]:
+    """Files of a zip file or folder, sorted by name.
+
+    Raises:
+        ConversionError: A truncated zip file, or one with a path that points outside of it.
+    """
+    if os.path.isdir(archive):
+        files = [path for path in Path(archive).rglob('*') if path.is_file()]
+        return sorted((Member(archive, path.relative_to(archive).as_posix(), path.stat().st_size)
+                       for path in files), key=lambda member: member.name)
+    try:
+        with zipfile.ZipFile(archive) as file:
+            infos = [info for info in file.infolist() if not info.is_dir()]
+    except (OSError, zipfile.BadZipFile) as error:
+        raise ConversionError(f'{archive}: not a complete zip file ({error}, {os.path.getsize(archive)} bytes); '
+                              'download it again') from error
+    for info in infos:
+        if _points_outside(info.filename):
+            raise ConversionError(f"{archive}: holds the path '{info.filename}', which points outside the archive; "
+                                  'this is not the published file')
+    return sorted((Member(archive, info.filename, info.file_size) for info in infos), key=lambda member: member.name)
+
+
+def match_members(members: Iterable[Member], pattern: str) -> dict[str, Member]:
+    """Members whose path matches, by what the pattern's first group holds; no group: by the stem.
+
+    Raises:
+        ConversionError: Two files of the same name.
+    """
+    found: dict[str, Member] = {}
+    for member in members:
+        match = re.search(pattern, member.name)
+        if match is None or '__MACOSX' in member.name:
+            continue
+        key = match[1] if match.groups() else Path(member.name).stem
+        if key in found:
+            raise ConversionError(f"two files are called '{key}': {found[key]} and {member}; remove one")
+        found[key] = member
+    return found
+
+
+def fingerprint(members: Iterable[Member]) -> str:
+    """Hash of names and sizes: tells whether a second run sees the same files."""
+    lines = sorted(f'{member.name}\x1f{member.size}' for member in members)
+    return hashlib.blake2b('\n'.join(lines).encode(), digest_size=12).hexdigest()
+
+
+def source_facts(archives: Sequence[str], progress=iter) -> list[dict]:
+    """Name, bytes and SHA-256 of zip files (``progress`` wraps the loop); of folders the name alone.
+
+    The files of a folder are hashed when they are converted.
+    """
+    facts = []
+    for archive in progress(archives):
+        if os.path.isdir(archive):
+            facts.append(dict(folder=Path(archive).name))
+            continue
+        digest = hashlib.sha256()
+        with open(archive, 'rb') as file:
+            while block := file.read(1 << 22):
+                digest.update(block)
+        facts.append(dict(file=Path(archive).name, bytes=os.path.getsize(archive), sha256=digest.hexdigest()))
+    return facts
+
+
+def _points_outside(name: str) -> bool:
+    parts = name.replace('\\', '/').split('/')
+    return '..' in parts or parts[0] == '' or ':' in parts[0]

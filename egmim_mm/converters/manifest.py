@@ -1,0 +1,107 @@
+"""dataset.json: what a converted data set was made from, and the journal that lets a stopped run go on."""
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from egmim_mm.records.whole_files import write_whole
+from egmim_mm.version import __version__
+
+from .archives import ConversionError
+
+__all__ = ['FOLDERS', 'JOURNAL', 'MANIFEST', 'append_result', 'claim', 'finish']
+
+MANIFEST = 'dataset.json'
+JOURNAL = '.converted.jsonl'  # one line for each source image whose tiles are complete
+GENERATOR = 'egmim_mm dataset converter'
+FOLDERS = ('img_dir', 'ann_dir', 'ann_dir_full')  # all that converters write
+
+
+def claim(out: str | Path, settings: Mapping[str, Any], overwrite: bool = False) -> dict[str, dict]:
+    """Make ``out`` ours, or take up an earlier run that had the same settings.
+
+    Args:
+        out: Folder of the data set.
+        settings: All that decides what the tiles are; JSON types.
+        overwrite: Delete the tiles of a run with other settings.
+
+    Returns:
+        dict: Results of the source images that are complete, by 'split/name'.
+
+    Raises:
+        ConversionError: ``out`` holds another data set, or files that no converter wrote.
+    """
+    out, settings = Path(out), json.loads(json.dumps(settings))
+    found = _read(out / MANIFEST)
+    if found is not None and found.get('generator') == GENERATOR:
+        differing = [key for key in settings if found.get('settings', {}).get(key) != settings[key]]
+        if differing and not overwrite:
+            told = ', '.join(f"{key} was {found['settings'].get(key)!r} and is {settings[key]!r}" for key in differing)
+            raise ConversionError(f'{out} was converted with other settings ({told}); choose another --out, or '
+                                  'replace it with --overwrite')
+        if overwrite:
+            for folder in FOLDERS:
+                shutil.rmtree(out / folder, ignore_errors=True)
+            (out / JOURNAL).unlink(missing_ok=True)
+    elif found is not None or any((out / folder).exists() for folder in FOLDERS):
+        raise ConversionError(f'{out} holds a data set that was not made by these converters; choose another --out')
+    write_whole(out / MANIFEST, _json(dict(generator=GENERATOR, complete=False, settings=settings)))
+    _remove_drafts(out)
+    return _finished(out)
+
+
+def append_result(out: str | Path, result: Mapping[str, Any]) -> None:
+    """Note that all tiles of a source image are on disk."""
+    with open(Path(out, JOURNAL), 'a', encoding='utf-8') as file:
+        file.write(json.dumps(result) + '\n')
+
+
+def finish(out: str | Path, facts: Mapping[str, Any]) -> dict:
+    """Write the complete manifest and return it."""
+    found = _read(Path(out, MANIFEST)) or {}
+    manifest = dict(generator=GENERATOR, complete=True, egmim_mm=__version__, **facts, settings=found['settings'])
+    write_whole(Path(out, MANIFEST), _json(manifest))
+    return manifest
+
+
+def tile_files(out: Path, result: Mapping[str, Any]) -> Iterable[Path]:
+    """All files a result speaks of."""
+    for folder, suffix in result['suffixes'].items():
+        for name in result['tiles']:
+            yield out / folder / result['split'] / f'{name}{suffix}'
+
+
+def _finished(out: Path) -> dict[str, dict]:
+    finished = {}
+    if (out / JOURNAL).exists():
+        for line in (out / JOURNAL).read_text(encoding='utf-8').splitlines():
+            try:
+                result = json.loads(line)
+            except json.JSONDecodeError:  # the run was stopped while it wrote this line
+                continue
+            if all(path.exists() for path in tile_files(out, result)):
+                finished[f"{result['split']}/{result['name']}"] = result
+    return finished
+
+
+def _remove_drafts(out: Path) -> None:
+    """Delete what a killed run has left half written."""
+    for folder in FOLDERS:
+        for path in (out / folder).rglob('.*.[0-9]*'):
+            path.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> dict | None:
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text(encoding='utf-8'))
+    except json.JSONDecodeError as error:
+        raise ConversionError(f'{path} is no JSON ({error}); choose another --out') from None
+
+
+def _json(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, indent=2).encode() + b'\n'

@@ -1,0 +1,1 @@
+"""What every room writes with: provenance, whole files, tables."""

@@ -1,0 +1,1 @@
+"""Reading pixels: files, tar shards, rasters, masks, bands and their scaling."""
