@@ -1,6 +1,4 @@
 """Fixtures for the whole suite."""
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

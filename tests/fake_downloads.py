@@ -1,6 +1,4 @@
 """Downloads of a few pixels in the real layouts and with the real file names."""
-from __future__ import annotations
-
 import io
 import zipfile
 from pathlib import Path

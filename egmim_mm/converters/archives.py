@@ -1,6 +1,4 @@
 """Downloads: zip files, or the folders they were unpacked to. Zip files are read in place, never unpacked."""
-from __future__ import annotations
-
 import hashlib
 import os
 import re

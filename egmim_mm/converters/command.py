@@ -1,6 +1,4 @@
 """Options that all converters share, and the summary they print."""
-from __future__ import annotations
-
 import argparse
 import os
 from collections.abc import Mapping, Sequence

@@ -1,6 +1,4 @@
 """The conversion itself: one job for each source image, in parallel, resumable, tiles whole or not at all."""
-from __future__ import annotations
-
 import hashlib
 import os
 import sys

@@ -1,6 +1,4 @@
 """Any folder of images and masks: colours or numbers, palette files, GeoTIFF."""
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,6 +1,4 @@
 """iSAID: instance masks of DOTA's aerial images, here as semantic classes, in patches of 896 x 896 px."""
-from __future__ import annotations
-
 import os
 from typing import Any
 

@@ -1,6 +1,4 @@
 """What Vaihingen and Potsdam share: colours, and an image with a full and an eroded reference."""
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,6 +1,4 @@
 """From the values in published masks to the numbers in mask tiles."""
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

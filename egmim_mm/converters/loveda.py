@@ -1,6 +1,4 @@
 """LoveDA: images of 1024 x 1024 px, 30 cm, from rural and urban areas of three Chinese cities."""
-from __future__ import annotations
-
 from typing import Any
 
 from egmim_mm.datasets.class_sets import LOVEDA_7

@@ -1,6 +1,4 @@
 """dataset.json: what a converted data set was made from, and the journal that lets a stopped run go on."""
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Iterable, Mapping

@@ -1,6 +1,4 @@
 """ISPRS Potsdam: 38 images of 6000 x 6000 px, 5 cm, red, green, blue."""
-from __future__ import annotations
-
 from typing import Any
 
 from .isprs import Archive, convert_isprs

@@ -1,6 +1,4 @@
 """Decoding sources and encoding tiles with rasterio: any raster in, 8-bit tiles out."""
-from __future__ import annotations
-
 import io
 import struct
 import warnings

@@ -1,6 +1,4 @@
 """Where the tiles of an image lie, and what they are called. Pure."""
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from .archives import ConversionError

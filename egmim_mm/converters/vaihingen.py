@@ -1,6 +1,4 @@
 """ISPRS Vaihingen: 33 areas of 9 cm, near infrared, red, green."""
-from __future__ import annotations
-
 from typing import Any
 
 from .isprs import Archive, convert_isprs

@@ -1,6 +1,4 @@
 """Pixels of each class in each mask: counted once, then read from a cache file."""
-from __future__ import annotations
-
 import hashlib
 import os
 import time

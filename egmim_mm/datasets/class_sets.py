@@ -1,6 +1,4 @@
 """Class sets of the four benchmarks: names and palettes as mmsegmentation shows them, numbers as in the mask files."""
-from __future__ import annotations
-
 __all__ = ['ISAID_16', 'ISPRS_5', 'ISPRS_6', 'LOVEDA_7']
 
 _ISPRS = dict(

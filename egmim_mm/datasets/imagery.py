@@ -1,6 +1,4 @@
 """Unlabelled imagery for pretraining."""
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from typing import Any

@@ -4,8 +4,6 @@ One seed gives one full order of the tiles and a budget takes its first n: budge
 by construction. The order depends on the tile names, their class pixels and the seed, never on the
 order of the files or on the machine.
 """
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Sequence
 from functools import cache

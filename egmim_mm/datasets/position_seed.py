@@ -4,8 +4,6 @@ The samplers of this package yield ``SampleIndex`` objects; the datasets seed th
 from ``.seed`` before they run the pipeline. A sample is then a pure function of (sampler seed, stream
 position), whatever the number of workers and ranks, and an interrupted run resumes exactly.
 """
-from __future__ import annotations
-
 import hashlib
 import random
 from typing import Any
@@ -26,7 +24,7 @@ class SampleIndex(int):
 
     seed: int
 
-    def __new__(cls, index: int, seed: int) -> SampleIndex:
+    def __new__(cls, index: int, seed: int) -> 'SampleIndex':
         self = super().__new__(cls, index)
         self.seed = int(seed)
         return self

@@ -1,6 +1,4 @@
 """The four benchmarks as data sets: classes, palette, file values and names are those of the converted tiles."""
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

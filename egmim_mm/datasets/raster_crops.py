@@ -1,6 +1,4 @@
 """Random windows straight from large rasters, for pretraining: no tiling."""
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from typing import Any

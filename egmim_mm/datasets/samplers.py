@@ -1,6 +1,4 @@
 """Infinite, rank-aware samplers whose stream depends on the seed and the position alone."""
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence, Sized
 
 import numpy as np

@@ -1,6 +1,4 @@
 """Labelled tiles with any classes, all from the config."""
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Sequence

@@ -1,6 +1,4 @@
 """Transforms: loading with named errors and a bounded cache, and geometric augmentation."""
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import cv2

@@ -1,6 +1,4 @@
 """Class maps of images of any height from overlapping windows, finished row by row."""
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor

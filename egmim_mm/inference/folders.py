@@ -1,6 +1,4 @@
 """Which raster becomes which file, and which process does which part of it."""
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass

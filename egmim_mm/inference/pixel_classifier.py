@@ -1,6 +1,4 @@
 """What all segmentation models are to the maker of maps: pixels in, class probabilities out."""
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 

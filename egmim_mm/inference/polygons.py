@@ -1,6 +1,4 @@
 """Class maps as polygons: a GeoPackage that any GIS opens."""
-from __future__ import annotations
-
 import os
 import warnings
 from collections.abc import Iterator, Sequence

@@ -1,6 +1,4 @@
 """From a raster to its class map, whatever its size; whole, or divided over processes."""
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor

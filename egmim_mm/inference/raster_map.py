@@ -1,6 +1,4 @@
 """Maps as files that keep their place on the ground: written strip by strip, there whole or not at all."""
-from __future__ import annotations
-
 import os
 import warnings
 from collections.abc import Sequence
@@ -101,7 +99,7 @@ class MapDraft:
             rasterio.shutil.copy(str(self._draft), str(self._result), **options)
         os.replace(self._result, self.target)
 
-    def __enter__(self) -> MapDraft:
+    def __enter__(self) -> 'MapDraft':
         return self
 
     def __exit__(self, *_) -> None:

@@ -1,6 +1,4 @@
 """Finished rows of a map on their way from one process to another."""
-from __future__ import annotations
-
 import gzip
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,7 +38,7 @@ class PartDraft:
         self._finished = True
         return self.path
 
-    def __enter__(self) -> PartDraft:
+    def __enter__(self) -> 'PartDraft':
         return self
 
     def __exit__(self, *_) -> None:

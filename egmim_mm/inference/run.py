@@ -1,6 +1,4 @@
 """The maps of many rasters, by one process or by all that torchrun started."""
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,6 +1,4 @@
 """A trained segmentation model as a function from an image to class numbers."""
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

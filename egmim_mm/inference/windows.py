@@ -1,6 +1,4 @@
 """Where windows lie, and how much a pixel of a window counts where windows overlap."""
-from __future__ import annotations
-
 from math import ceil
 
 import numpy as np

@@ -1,6 +1,4 @@
 """Files that appear whole or not at all."""
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,6 +1,4 @@
 """From the samples of a raster's bands to 8 bits, measured once for all rasters."""
-from __future__ import annotations
-
 import json
 import warnings
 from collections.abc import Sequence

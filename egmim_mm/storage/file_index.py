@@ -1,6 +1,4 @@
 """The image files of a large folder, listed once."""
-from __future__ import annotations
-
 import hashlib
 import json
 import os

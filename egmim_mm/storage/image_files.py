@@ -1,6 +1,4 @@
 """Listing image files."""
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from fnmatch import fnmatchcase

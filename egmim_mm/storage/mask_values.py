@@ -1,6 +1,4 @@
 """From the values in mask files (indices or colours) to class numbers."""
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass

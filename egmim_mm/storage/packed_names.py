@@ -1,6 +1,4 @@
 """A million names in two arrays: no Python object for each, nothing to copy when a worker process forks."""
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -22,7 +20,7 @@ class PackedNames(Sequence):
         self._ends = np.append(ends, len(blob)) if blob else ends
 
     @classmethod
-    def of(cls, names: Iterable[str]) -> PackedNames:
+    def of(cls, names: Iterable[str]) -> 'PackedNames':
         """Pack names."""
         return cls('\0'.join(names).encode('utf-8', 'surrogateescape'))
 
@@ -96,7 +94,7 @@ class ImageTable(Sequence):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int | slice) -> dict | ImageTable:
+    def __getitem__(self, index: int | slice) -> 'dict | ImageTable':
         if isinstance(index, slice):
             return ImageTable(self.sources, self.rows[index], self.checked)
         row = self.rows[index]

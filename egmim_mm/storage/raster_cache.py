@@ -1,6 +1,4 @@
 """Decoded rasters on disk, memory-mapped: a random window costs no decoding."""
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Sequence

@@ -1,6 +1,4 @@
 """Rows of a raster as the model takes them, from top to bottom."""
-from __future__ import annotations
-
 import struct
 from collections.abc import Sequence
 
@@ -58,7 +56,7 @@ class RasterRows:
         if self.source.driver == 'PNG':
             _check_png(path)
 
-    def __enter__(self) -> RasterRows:
+    def __enter__(self) -> 'RasterRows':
         return self
 
     def __exit__(self, *_) -> None:

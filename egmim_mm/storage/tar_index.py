@@ -1,6 +1,4 @@
 """Where the members of a tar archive lie, listed once."""
-from __future__ import annotations
-
 import io
 import os
 import re

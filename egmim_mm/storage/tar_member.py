@@ -1,6 +1,4 @@
 """Files inside uncompressed tar archives, read by their position."""
-from __future__ import annotations
-
 import io
 import os
 from dataclasses import dataclass

@@ -1,6 +1,4 @@
 """Tar shards as webdataset writes them: which archives, and which of their members are images."""
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence

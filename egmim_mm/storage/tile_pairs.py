@@ -1,6 +1,4 @@
 """Finding image/mask pairs on disk and checking that they belong together."""
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Sequence

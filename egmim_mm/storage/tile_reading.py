@@ -2,8 +2,6 @@
 
 A path is that of a file, or a :class:`~.tar_member.TarMember`.
 """
-from __future__ import annotations
-
 import io
 import re
 from os import PathLike

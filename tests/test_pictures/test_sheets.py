@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from egmim_mm.analysis import colorize, contact_sheet, edge_to_rgb, hide_masked
+from egmim_mm.pictures import colorize, contact_sheet, edge_to_rgb, hide_masked
 from egmim_mm.pictures.sheets import GAP, LABEL, LINE, MARGIN, TITLE, draw_sheet
 
 PALETTE = [(255, 0, 0), (0, 255, 0)]

@@ -1,6 +1,4 @@
 """A segmentation model as one ONNX file, from raw pixels to logits, compared with PyTorch before it is written."""
-from __future__ import annotations
-
 import json
 import warnings
 from collections.abc import Sequence

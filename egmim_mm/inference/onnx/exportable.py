@@ -3,8 +3,6 @@
 MMPretrain's windows and MMCV's patches branch on the height and width while they run, and an exporter would keep the
 branch of its example alone.
 """
-from __future__ import annotations
-
 from collections.abc import Callable
 from copy import deepcopy
 

@@ -1,6 +1,4 @@
 """A segmentation model out of an ONNX file of tools/export_onnx.py: no config, no checkpoint."""
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from importlib import import_module
