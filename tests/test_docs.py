@@ -10,7 +10,8 @@ import torch
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-from egmim_mm.engine.launch import adapt_to_device, load_config
+from egmim_mm.engine.device import adapt_to_device
+from egmim_mm.engine.launch import load_config
 from egmim_mm.registry import DATASETS, MODELS
 
 ROOT = Path(__file__).resolve().parents[1]

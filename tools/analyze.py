@@ -213,7 +213,7 @@ def main(argv=None) -> None:
     args = parse_args(argv)
     from mmengine.logging import MMLogger
 
-    from egmim_mm.engine.launch import user_errors
+    from egmim_mm.engine.errors import user_errors
     # One line per parameter from init_weights would bury the table; warnings still show.
     MMLogger.get_instance('analyze', logger_name='mmengine', log_level='WARNING')
     with user_errors():

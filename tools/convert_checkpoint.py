@@ -8,7 +8,7 @@ quiet_imports()
 
 from egmim_mm.checkpoints.exporting import TARGETS, convert_file  # noqa: E402
 from egmim_mm.checkpoints.loading import describe_arch, read_backbone  # noqa: E402
-from egmim_mm.engine.launch import user_errors  # noqa: E402
+from egmim_mm.engine.errors import user_errors  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:

@@ -13,7 +13,7 @@ quiet_imports()
 from mmengine.config import Config, DictAction  # noqa: E402
 from mmengine.logging import MMLogger  # noqa: E402
 
-from egmim_mm.engine.launch import user_errors  # noqa: E402
+from egmim_mm.engine.errors import user_errors  # noqa: E402
 from egmim_mm.inference import Segmenter  # noqa: E402
 from egmim_mm.inference.onnx.export import OPSET, export_onnx  # noqa: E402
 

@@ -77,7 +77,7 @@ def main(argv=None) -> None:
     argv = sys.argv[1:] if argv is None else list(argv)
     suggesting = argv[:1] == ['suggest']
     args = parse_suggest(argv[1:]) if suggesting else parse_budgets(argv)
-    from egmim_mm.engine.launch import user_errors
+    from egmim_mm.engine.errors import user_errors
     with user_errors():
         (run_suggest if suggesting else run_budgets)(args)
 

@@ -26,7 +26,7 @@ def main(argv=None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from egmim_mm.engine.launch import user_errors
+    from egmim_mm.engine.errors import user_errors
     from egmim_mm.records.provenance import write_json
     from egmim_mm.storage.band_scaling import measure_bands
     with user_errors():

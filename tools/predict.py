@@ -22,7 +22,7 @@ from rich.console import Console  # noqa: E402
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: E402
 from torch import distributed  # noqa: E402
 
-from egmim_mm.engine.launch import LaunchError, user_errors  # noqa: E402
+from egmim_mm.engine.errors import LaunchError, user_errors  # noqa: E402
 from egmim_mm.inference import OnnxSegmenter, Segmenter  # noqa: E402
 from egmim_mm.inference.folders import Job, plan_jobs  # noqa: E402
 from egmim_mm.inference.pixel_classifier import PixelClassifier  # noqa: E402

@@ -8,15 +8,11 @@ quiet_imports()
 
 from egmim_mm.checkpoints import resolve_source  # noqa: E402
 from egmim_mm.checkpoints.sources import is_url  # noqa: E402
-from egmim_mm.engine.launch import (  # noqa: E402
-    ConsoleRunner,
-    LaunchError,
-    adapt_to_device,
-    check_classes,
-    load_config,
-    parse_run_args,
-    user_errors,
-)
+from egmim_mm.engine.config_checks import check_classes  # noqa: E402
+from egmim_mm.engine.console_runner import ConsoleRunner  # noqa: E402
+from egmim_mm.engine.device import adapt_to_device  # noqa: E402
+from egmim_mm.engine.errors import LaunchError, user_errors  # noqa: E402
+from egmim_mm.engine.launch import load_config, parse_run_args  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:

@@ -5,15 +5,12 @@ from egmim_mm.environment import quiet_imports
 
 quiet_imports()
 
-from egmim_mm.engine.launch import (  # noqa: E402
-    ConsoleRunner,
-    adapt_to_device,
-    check_classes,
-    load_config,
-    parse_run_args,
-    start_or_resume,
-    user_errors,
-)
+from egmim_mm.engine.config_checks import check_classes  # noqa: E402
+from egmim_mm.engine.console_runner import ConsoleRunner  # noqa: E402
+from egmim_mm.engine.device import adapt_to_device  # noqa: E402
+from egmim_mm.engine.errors import user_errors  # noqa: E402
+from egmim_mm.engine.launch import load_config, parse_run_args  # noqa: E402
+from egmim_mm.engine.starting import start_or_resume  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:

@@ -18,7 +18,8 @@ from mmengine.logging import MMLogger  # noqa: E402
 
 from egmim_mm.datasets.plain_tiles import Tile, build_training_data, centre_crop, dataset_tiles, file_tiles  # noqa: E402
 from egmim_mm.edges import OPERATORS  # noqa: E402
-from egmim_mm.engine.launch import load_config, user_errors  # noqa: E402
+from egmim_mm.engine.errors import user_errors  # noqa: E402
+from egmim_mm.engine.launch import load_config  # noqa: E402
 from egmim_mm.masking import POLICIES  # noqa: E402
 from egmim_mm.pictures.pretraining import (  # noqa: E402
     as_rows,

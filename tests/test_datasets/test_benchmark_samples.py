@@ -6,7 +6,8 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from PIL import Image
 
-from egmim_mm.engine.launch import adapt_to_device, load_config
+from egmim_mm.engine.device import adapt_to_device
+from egmim_mm.engine.launch import load_config
 from egmim_mm.registry import MODELS
 
 # tile -> pixels of each class and of ignored pixels, counted in the files by hand

@@ -4,8 +4,11 @@ import torch
 from mmengine.config import Config
 
 from egmim_mm.checkpoints import CheckpointError
-from egmim_mm.engine import launch
-from egmim_mm.engine.launch import LaunchError, adapt_to_device, load_config, settle_schedule, start_or_resume
+from egmim_mm.engine import console_runner
+from egmim_mm.engine.device import adapt_to_device
+from egmim_mm.engine.errors import LaunchError
+from egmim_mm.engine.launch import load_config, settle_schedule
+from egmim_mm.engine.starting import start_or_resume
 
 
 def schedule(max_iters, *schedulers):
@@ -198,7 +201,7 @@ def test_distributed_without_a_gpu_uses_gloo(gpu, monkeypatch):
 
 
 def test_console_is_spared_the_dumps_and_the_file_is_not(tmp_path, capfd):
-    runner = launch.ConsoleRunner(
+    runner = console_runner.ConsoleRunner(
         model=torch.nn.Linear(1, 1), work_dir=str(tmp_path), experiment_name='test_launch_console',
         cfg=Config(dict(marker_of_the_config=1)))
     for message in ('Hooks will be executed in the following order:', 'an ordinary line'):

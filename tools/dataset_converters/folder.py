@@ -37,7 +37,7 @@ def main(argv=None) -> None:
     args = parse_args(argv)
     from egmim_mm.converters.command import print_manifest, settle_grid
     from egmim_mm.converters.folder import convert_folder
-    from egmim_mm.engine.launch import user_errors
+    from egmim_mm.engine.errors import user_errors
     from egmim_mm.records.provenance import git_state
     with user_errors():
         crop, stride = (None, None) if args.whole else settle_grid(args, 512, 512)

@@ -12,7 +12,7 @@ def main(argv=None) -> None:
     quiet_imports()
     from egmim_mm.converters.command import add_options, print_manifest, settle_grid
     from egmim_mm.converters.isaid import PUBLISHED_TILES, convert_isaid
-    from egmim_mm.engine.launch import user_errors
+    from egmim_mm.engine.errors import user_errors
     from egmim_mm.records.provenance import git_state
     parser = argparse.ArgumentParser(
         description='iSAID: the zip files of DOTA and iSAID -> patches of 896 px, 512 px apart. '

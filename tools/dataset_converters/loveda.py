@@ -12,7 +12,7 @@ def main(argv=None) -> None:
     quiet_imports()
     from egmim_mm.converters.command import add_options, print_manifest, settle_grid
     from egmim_mm.converters.loveda import PUBLISHED_TILES, convert_loveda
-    from egmim_mm.engine.launch import user_errors
+    from egmim_mm.engine.errors import user_errors
     from egmim_mm.records.provenance import git_state
     parser = argparse.ArgumentParser(
         description='LoveDA: the published zip files -> images and masks of 1024 px. '

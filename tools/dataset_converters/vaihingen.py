@@ -12,7 +12,7 @@ def main(argv=None) -> None:
     quiet_imports()
     from egmim_mm.converters.command import add_options, print_manifest, settle_grid
     from egmim_mm.converters.vaihingen import PUBLISHED_TILES, convert_vaihingen
-    from egmim_mm.engine.launch import user_errors
+    from egmim_mm.engine.errors import user_errors
     from egmim_mm.records.provenance import git_state
     parser = argparse.ArgumentParser(
         description='ISPRS Vaihingen: the published zip files -> tiles of 512 px. '
