@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Write the Swin backbone of any checkpoint as a clean file for this package or for another library."""
 import argparse
 from pathlib import Path

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Write a data set of synthetic aerial scenes.
 
     python tools/make_scenes.py --out data/quickstart --train 200 --val 40 --unlabeled 600
@@ -29,7 +30,7 @@ def main(argv=None):
         written = write_dataset(args.out, args.train, args.val, args.unlabeled, args.size,
                                 args.seed, args.workers, args.overwrite)
     except (ValueError, FileExistsError) as error:
-        sys.exit(f'error: {error}')
+        sys.exit(f'Error: {error}')
     total = args.train + args.val + args.unlabeled
     print(f'{args.out}: {written} scenes written, {total - written} were there')
 

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """The first ten minutes: synthetic aerial scenes -> EGMIM DAPT -> UperNet on 5 % of the labels -> table and pictures.
 
 Prints every command it runs, so each step can be repeated by hand. Interrupted, it goes on where it stopped.
@@ -7,23 +8,28 @@ import sys
 
 from egmim_mm.environment import quiet_imports
 
-quiet_imports()
 
-from egmim_mm.study.quickstart import Quickstart, StepFailed  # noqa: E402
-
-
-def main() -> None:
+def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--seeds', type=int, nargs='+', default=[0], help='one whole chain per seed')
     parser.add_argument('--work-dir', default='work_dirs/quickstart', help='runs, table and pictures')
     parser.add_argument('--data', default='data/quickstart', help='where the scenes go')
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE',
                         help='passed to every training, for example train_cfg.max_iters=20 for a trial')
-    args = parser.parse_args()
-    try:
-        Quickstart(args.work_dir, args.data, args.seeds, args.cfg_options).run()
-    except StepFailed as error:
-        sys.exit(f'Error: {error}')
+    return parser.parse_args(argv)
+
+
+def main(argv=None) -> None:
+    quiet_imports()
+    args = parse_args(argv)
+    # here: --help must not wait for torch
+    from egmim_mm.engine.errors import user_errors
+    from egmim_mm.study.quickstart import Quickstart, StepFailed
+    with user_errors():
+        try:
+            Quickstart(args.work_dir, args.data, args.seeds, args.cfg_options).run()
+        except StepFailed as error:
+            sys.exit(f'Error: {error}')
 
 
 if __name__ == '__main__':

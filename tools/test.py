@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Test a segmentation checkpoint: mIoU and per-class figures, written to results.json."""
 import argparse
 from pathlib import Path

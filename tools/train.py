@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Train anything this package trains: GPPT, DAPT or fine-tuning, on CPU or GPU."""
 import argparse
 

@@ -18,8 +18,7 @@ from egmim_mm.records.tables import table_console
 from egmim_mm.registry import DATASETS
 from egmim_mm.storage.mask_values import read_mask
 
-DISTANCES = (0, 2, 4, 8, 16, 32)  # px
-SIZES = (0, 100, 1000, 10_000, 100_000)  # px
+from .commands import DISTANCES, SIZES
 
 
 def report_errors(cfg: Config, predictions: Mapping[str, str], out_dir, distances: Sequence[float] = DISTANCES,

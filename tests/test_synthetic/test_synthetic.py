@@ -199,7 +199,7 @@ def test_command_line_says_what_it_did_and_what_is_wrong(tmp_path, capsys):
                '--size', '32']
     tool.main(options)
     assert '2 scenes written, 0 were there' in capsys.readouterr().out
-    with pytest.raises(SystemExit, match='error: .*size: 32 there, 40 asked'):
+    with pytest.raises(SystemExit, match='Error: .*size: 32 there, 40 asked'):
         tool.main([*options[:-1], '40'])
 
 

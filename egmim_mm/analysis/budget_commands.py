@@ -1,0 +1,59 @@
+"""What ``tools/label_budget.py`` does; heavy imports stand in the runs, so that ``--help`` is fast."""
+import argparse
+from pathlib import Path
+
+from mmengine.config import Config
+
+from egmim_mm.subcommands import Subcommands
+
+__all__ = ['COMMANDS']
+
+COMMANDS = Subcommands()
+
+
+def _budget_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('config', help='config with train_dataloader.dataset, for example that of a data set')
+    parser.add_argument('--budgets', nargs='+', default=['1%', '5%', '10%'], metavar='BUDGET',
+                        help='5%%, 0.05 or a count (default: 1%% 5%% 10%%)')
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2], help='(default: 0 1 2)')
+    parser.add_argument('--strategy', choices=('class_covering', 'random', 'source'),
+                        help="(default: the sampler's in the config, or class_covering)")
+    parser.add_argument('--unit', choices=('tile', 'source'), help="(default: the sampler's in the config, or tile)")
+    parser.add_argument('--out', help='folder (default: work_dirs/label_budget/<config name>)')
+
+
+@COMMANDS.register('budgets', _budget_options)
+def _budgets(args: argparse.Namespace) -> None:
+    from egmim_mm.datasets.plain_tiles import build_training_data
+
+    from .budget_report import print_rows, report_budgets
+    cfg = Config.fromfile(args.config)
+    cfg.setdefault('default_scope', 'mmseg')  # the config of a data set alone has none
+    sampler = cfg.train_dataloader.get('sampler') or {}
+    out_dir = args.out or f'work_dirs/label_budget/{Path(args.config).stem}'
+    rows = report_budgets(build_training_data(cfg), args.budgets, args.seeds, out_dir,
+                          args.strategy or sampler.get('strategy', 'class_covering'),
+                          args.unit or sampler.get('unit', 'tile'))
+    print_rows(rows)
+    print(f'wrote {len(rows)} split files, budgets.json and budgets.png to {out_dir}')
+
+
+def _suggest_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('folder', help='folder of images without labels')
+    parser.add_argument('--count', type=int, required=True, metavar='N', help='tiles to pick')
+    parser.add_argument('--include', nargs='+', metavar='PATTERN', help='only images whose name matches')
+    parser.add_argument('--method', choices=('typical_cluster', 'k_centre'), default='typical_cluster',
+                        help='(default: %(default)s)')
+    parser.add_argument('--config', help='segmentation config of --backbone')
+    parser.add_argument('--backbone', help='checkpoint or work dir: choose by its features, not by colours and edges')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--out', default='work_dirs/label_budget/suggest', help='folder (default: %(default)s)')
+
+
+@COMMANDS.register('suggest', _suggest_options)
+def _suggest(args: argparse.Namespace) -> None:
+    from .suggest_report import suggest
+    chosen = suggest(args.folder, args.count, args.out, args.include, args.method, args.config, args.backbone,
+                     args.seed)
+    print('\n'.join(chosen))
+    print(f'wrote {args.out}/suggested.txt and suggested.jpg')

@@ -1,0 +1,71 @@
+"""Tools with subcommands: each room registers its own, a tool only collects them."""
+import argparse
+from collections.abc import Callable
+
+from mmengine.config import Config, DictAction
+
+__all__ = ['Subcommands', 'add_cfg_options', 'add_device', 'read_config']
+
+Configure = Callable[[argparse.ArgumentParser], None]
+Run = Callable[[argparse.Namespace], None]
+
+
+class Subcommands:
+    """What a tool can do, in the order of registration.
+
+    A room registers in its ``commands.py``. That file imports nothing heavy at its top: ``--help`` lists the
+    subcommands of all modules and must not wait seconds for torch, so each run imports what it runs.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[str, tuple[Configure, Run, dict[str, str]]] = {}
+
+    def register(self, name: str, configure: Configure, **texts: str) -> Callable[[Run], Run]:
+        """Decorator of the function that runs the subcommand.
+
+        Args:
+            name: What is typed after the tool's name.
+            configure: Adds the options of the subcommand to its parser.
+            **texts: ``help`` (in the tool's list) and ``description`` (above the options).
+
+        Raises:
+            ValueError: The name is taken.
+        """
+        if name in self._entries:
+            raise ValueError(f"there are two subcommands '{name}'")
+
+        def keep(run: Run) -> Run:
+            self._entries[name] = (configure, run, texts)
+            return run
+
+        return keep
+
+    def add_to(self, parser: argparse.ArgumentParser) -> None:
+        """Let a tool's parser take the subcommands: ``args.command`` is the name, ``args.run(args)`` runs it."""
+        commands = parser.add_subparsers(dest='command', required=True)
+        for name, (_, _, texts) in self._entries.items():
+            self.configure(commands.add_parser(name, **texts), name)
+
+    def configure(self, parser: argparse.ArgumentParser, name: str) -> None:
+        """Make a parser of its own take the options of one subcommand, and set ``args.run``."""
+        configure, run, _ = self._entries[name]
+        configure(parser)
+        parser.set_defaults(run=run)
+
+
+def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cfg-options``, for :func:`read_config`."""
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE',
+                        help='override values of the config')
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add ``--device``; without it, a GPU is taken if there is one."""
+    parser.add_argument('--device', help='cpu, cuda, cuda:1 (default: a GPU if there is one)')
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """The config that ``args`` name, with its overrides."""
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options)
+    return cfg
