@@ -7,12 +7,10 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from rich.console import Console
-from rich.table import Table
 
 from egmim_mm.datasets.label_budget import covered_classes, select_tiles
 from egmim_mm.records.provenance import git_state, write_json
-from egmim_mm.records.tables import table_console
+from egmim_mm.records.tables import print_table
 
 __all__ = ['budget_rows', 'plot_rows', 'print_rows', 'report_budgets', 'split_name']
 
@@ -80,14 +78,13 @@ def split_name(budget: str, seed: int) -> str:
     return f"{re.sub(r'[^0-9.a-z]', '', str(budget).replace('%', 'pct'))}_seed{seed}.txt"
 
 
-def print_rows(rows: Sequence[Mapping[str, Any]], console: Console | None = None) -> None:
+def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print a line for each budget and seed; classes that no tile covers are named."""
     classes = list(rows[0]['shares'])
-    table = Table('budget', 'seed', 'tiles', 'sources', *classes, 'not covered', title='share of labelled pixels, %')
-    for row in rows:
-        table.add_row(row['budget'], str(row['seed']), str(len(row['tiles'])), str(len(row['sources']) or '-'),
-                      *(f'{100 * row["shares"][c]:.1f}' for c in classes), ', '.join(row['missing']) or 'none')
-    (console or table_console()).print(table)
+    cells = [(row['budget'], row['seed'], len(row['tiles']), len(row['sources']) or '-',
+              *(f'{100 * row["shares"][c]:.1f}' for c in classes), ', '.join(row['missing']) or 'none') for row in rows]
+    print_table(('budget', 'seed', 'tiles', 'sources', *classes, 'not covered'), (), cells,
+                title='share of labelled pixels, %')
 
 
 def plot_rows(rows: Sequence[Mapping[str, Any]], path) -> None:

@@ -8,6 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.progress import track
 
+from egmim_mm.colors import PLOT_BARS, PLOT_MARK
 from egmim_mm.datasets import UnlabeledTiles
 from egmim_mm.edges import edge_response, image_quantile
 from egmim_mm.edges.operators import TINY
@@ -104,10 +105,10 @@ def plot_floor(values: np.ndarray, floor: float, percentile: float, path: Path) 
     figure = Figure((6, 3.4), dpi=120, layout='constrained')
     axes = figure.add_subplot()
     low, high = values.min(), max(values.max(), values.min() * 1.01)
-    axes.hist(values, bins=np.geomspace(low, high, 50), color='0.6')
-    axes.axvline(floor, color='tab:red')
+    axes.hist(values, bins=np.geomspace(low, high, 50), color=PLOT_BARS)
+    axes.axvline(floor, color=PLOT_MARK)
     axes.annotate(f' floor {floor:.4f}\n ({percentile:g} % below)', (floor, 1), xycoords=('data', 'axes fraction'),
-                  va='top', color='tab:red')
+                  va='top', color=PLOT_MARK)
     axes.set(xscale='log', xlabel='q99 of the edge response of a window, luminance per px', ylabel='windows')
     axes.spines[['top', 'right']].set_visible(False)
     FigureCanvasAgg(figure).print_png(str(path))

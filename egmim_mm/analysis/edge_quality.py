@@ -7,18 +7,17 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from rich import box
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from sklearn.metrics import roc_auc_score
 
+from egmim_mm.band_order import swap_rgb_bgr
 from egmim_mm.datasets.plain_tiles import LabelledImages
 from egmim_mm.edges import OPERATORS, edge_prior, operator_options
 from egmim_mm.evaluation.boundary import class_boundaries
 from egmim_mm.pictures.sheets import contact_sheet, edge_to_rgb
 from egmim_mm.records.provenance import device_description, git_state, package_versions, write_json
-from egmim_mm.records.tables import table_console
+from egmim_mm.records.tables import make_table, table_console, table_text
 
 IGNORE = 255
 PATCHES = (8, 16, 32)
@@ -48,8 +47,7 @@ def parse_operator(text: str) -> dict:
 
 def to_batch(image: np.ndarray) -> torch.Tensor:
     """(H, W, C) uint8, BGR when C = 3 -> (1, C, H, W) uint8, RGB."""
-    image = image[..., ::-1] if image.shape[-1] == 3 else image
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
+    return torch.from_numpy(np.ascontiguousarray(swap_rgb_bgr(image).transpose(2, 0, 1)))[None]
 
 
 def patches(values: np.ndarray, size: int) -> np.ndarray:
@@ -108,10 +106,10 @@ def boundary_auc(images, operators: Mapping[str, Mapping], sizes: Sequence[int] 
                 scores[name][size].append(patches(edge, size).mean(1)[flags[size][1]])
     pooled = {size: np.concatenate(parts) if parts else np.zeros(0, bool) for size, parts in truth.items()}
     numbers = {size: dict(all=len(values), boundary=int(values.sum())) for size, values in pooled.items()}
-    for size, found in numbers.items():
-        if not 0 < found['boundary'] < found['all']:
-            raise ValueError(f'{found["boundary"]} of {found["all"]} labelled patches of {size} px hold a class '
-                             'boundary: both kinds are needed')
+    for size, patch_counts in numbers.items():
+        if not 0 < patch_counts['boundary'] < patch_counts['all']:
+            raise ValueError(f'{patch_counts["boundary"]} of {patch_counts["all"]} labelled patches of {size} px hold '
+                             'a class boundary: both kinds are needed')
     return {name: dict(pooled={size: float(roc_auc_score(pooled[size], np.concatenate(parts[size]))) for size in sizes},
                        within={size: mean_auc(truth[size], parts[size]) for size in sizes})
             for name, parts in scores.items()}, numbers
@@ -139,20 +137,16 @@ def sheet_row(image: np.ndarray, label: np.ndarray, operators: Mapping[str, Mapp
     window = np.s_[top:top + SHEET_SIZE, left:left + SHEET_SIZE]
     batch = to_batch(image)
     edges = [edge_prior(batch, **options)[0, 0].numpy()[window] for options in operators.values()]
-    return [batch[0].float().mean(0).numpy()[window] / 255 if len(batch[0]) != 3 else image[window][..., ::-1],
+    return [batch[0].float().mean(0).numpy()[window] / 255 if len(batch[0]) != 3 else swap_rgb_bgr(image[window]),
             *map(edge_to_rgb, edges), class_boundaries(np.asarray(label))[window]]
 
 
 def auc_table(auc: AUC) -> Table:
     """One row for each operator, one column for each kind and patch side; it prints as Markdown."""
     columns = [(kind, size) for kind, values in next(iter(auc.values())).items() for size in values]
-    table = Table(box=box.MARKDOWN)
-    table.add_column('operator', no_wrap=True)
-    for kind, size in columns:
-        table.add_column(f'{kind} {size} px', justify='right')
-    for name, values in auc.items():
-        table.add_row(name, *(f'{values[kind][size]:.3f}' for kind, size in columns))
-    return table
+    cells = [(name, *(f'{values[kind][size]:.3f}' for kind, size in columns)) for name, values in auc.items()]
+    return make_table(('operator', ), [f'{kind} {size} px' for kind, size in columns], cells, style='markdown',
+                      no_wrap=True)
 
 
 def compare_operators(cfg: Config, names: Sequence[str] = OPERATORS, sizes: Sequence[int] = PATCHES,
@@ -198,12 +192,11 @@ def compare_operators(cfg: Config, names: Sequence[str] = OPERATORS, sizes: Sequ
     write_json(out / 'edges.json', dict(
         auc=auc, operators=operators, patches=numbers, images=total, crop=crop, config=cfg.filename,
         device=device_description(device), versions=package_versions(), git=git_state()))
-    with open(out / 'edges.md', 'w', encoding='utf-8') as file:
-        Console(file=file, width=160).print(auc_table(auc))
+    (out / 'edges.md').write_text(table_text(auc_table(auc), 160) + '\n', encoding='utf-8')
     contact_sheet(rows, ['image', *operators, 'class boundaries'], out / 'edges.png')
     return auc
 
 
 def print_auc(auc: AUC) -> None:
-    """Print the table; a pipe has no width, and 80 columns could cut it."""
+    """Print the table."""
     table_console().print(auc_table(auc))

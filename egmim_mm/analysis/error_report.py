@@ -9,12 +9,11 @@ from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from PIL import Image
-from rich.table import Table
 
 from egmim_mm.evaluation.confusion import segmentation_scores
 from egmim_mm.evaluation.strata import confusion_by_distance, iou_counts_by_size
 from egmim_mm.records.provenance import git_state, package_versions, write_json
-from egmim_mm.records.tables import table_console
+from egmim_mm.records.tables import print_table
 from egmim_mm.registry import DATASETS
 from egmim_mm.storage.mask_values import read_mask
 
@@ -46,13 +45,13 @@ def report_errors(cfg: Config, predictions: Mapping[str, str], out_dir, distance
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         dataset = DATASETS.build(dict(cfg.test_dataloader.dataset, pipeline=[]))
     classes = dataset.metainfo['classes']
-    found = {name: _rows(*_count(dataset, folder, distances, sizes), classes, distances, sizes)
+    errors = {name: _rows(*_count(dataset, folder, distances, sizes), classes, distances, sizes)
              for name, folder in predictions.items()}
     out_dir = Path(out_dir)
-    write_json(out_dir / 'errors.json', dict(models=found, predictions=dict(predictions), config=cfg.filename,
+    write_json(out_dir / 'errors.json', dict(models=errors, predictions=dict(predictions), config=cfg.filename,
                                              tiles=len(dataset), versions=package_versions(), git=git_state()))
-    plot_errors(found, out_dir / 'errors.png')
-    return found
+    plot_errors(errors, out_dir / 'errors.png')
+    return errors
 
 
 def _count(dataset, folder: str, distances: Sequence[float], sizes: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
@@ -104,25 +103,22 @@ def bin_name(row: Mapping[str, Any]) -> str:
     return f'{row["from"]:g} and more' if row['to'] is None else f'{row["from"]:g} to {row["to"]:g}'
 
 
-def print_errors(found: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]) -> None:
+def print_errors(errors: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]) -> None:
     """Two tables: mIoU of each model in each bin."""
-    first = next(iter(found.values()))
+    first = next(iter(errors.values()))
     for kind, title in (('distance', 'distance to a class boundary, px'), ('size', 'object size, px')):
-        table = Table(title, box=None, title=f'mIoU % by {kind}')
-        for name in found:
-            table.add_column(name, justify='right')
-        for index, row in enumerate(first[kind]):
-            table.add_row(bin_name(row), *(f'{rows[kind][index]["mIoU"]:.2f}' for rows in found.values()))
-        table_console().print(table)
+        cells = [(bin_name(row), *(f'{rows[kind][index]["mIoU"]:.2f}' for rows in errors.values()))
+                 for index, row in enumerate(first[kind])]
+        print_table((title, ), tuple(errors), cells, title=f'mIoU % by {kind}', style='plain')
 
 
-def plot_errors(found: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]], path: Path) -> None:
+def plot_errors(errors: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]], path: Path) -> None:
     """mIoU over the bins, a line for each model; distance on the left, size on the right."""
     figure = Figure((11, 4.2), layout='constrained')
     FigureCanvasAgg(figure)
     titles = dict(distance='distance to the nearest class boundary (px)', size='size of the object (px)')
     for axes, kind in zip(figure.subplots(1, 2, sharey=True), titles):
-        for name, rows in found.items():
+        for name, rows in errors.items():
             axes.plot([bin_name(row) for row in rows[kind]], [row['mIoU'] for row in rows[kind]], 'o-', label=name)
         axes.set(xlabel=titles[kind], ylabel='mIoU (%)')
         axes.tick_params('x', rotation=20)

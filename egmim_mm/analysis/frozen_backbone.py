@@ -7,6 +7,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from egmim_mm.band_order import swap_rgb_bgr
 from egmim_mm.checkpoints import load_backbone
 from egmim_mm.registry import MODELS
 
@@ -62,7 +63,7 @@ def standardizer(mean: Sequence[float], std: Sequence[float],
 
     def standardize(image: np.ndarray) -> Tensor:
         if reverse_channels:
-            image = image[..., ::-1]
+            image = swap_rgb_bgr(image)
         tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float()
         return (tensor - shift) / scale
 

@@ -4,18 +4,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich import box
 from rich.progress import track
-from rich.table import Table
 from scipy import ndimage
 from torch import Tensor
 
+from egmim_mm.band_order import swap_rgb_bgr
 from egmim_mm.datasets import LoadTile, RandomScaledCrop, SampleIndex, UnlabeledTiles
 from egmim_mm.datasets.position_seed import mix_seed
 from egmim_mm.edges import edge_prior
 from egmim_mm.masking import sample_mask
 from egmim_mm.records.provenance import git_state, package_versions, write_json
-from egmim_mm.records.tables import table_console
+from egmim_mm.records.tables import print_table
 
 STATISTICS = {
     'distance': 'mean distance from a hidden to the nearest visible pixel, px',
@@ -72,7 +71,7 @@ def random_crops(folder: str, number: int, size: int, seed: int = 0, include: st
                            pipeline=[LoadTile(), RandomScaledCrop(size, (1.0, 1.0))])
     order = np.random.default_rng(seed).permutation(len(tiles))
     crops = [tiles[SampleIndex(order[i % len(tiles)], mix_seed(seed, i))]['img'] for i in range(number)]
-    return torch.from_numpy(np.stack(crops)[..., ::-1].copy()).permute(0, 3, 1, 2).float() / 255
+    return torch.from_numpy(swap_rgb_bgr(np.stack(crops)).copy()).permute(0, 3, 1, 2).float() / 255
 
 
 def compare_policies(crops: Tensor, policies: Mapping[str, Mapping] = POLICIES, ratio: float = 0.6,
@@ -107,12 +106,9 @@ def report_policies(folder: str, include: str | None, number: int, size: int, ra
     write_json(Path(out) / 'masks.json', dict(
         rows=rows, meaning=STATISTICS, folder=folder, include=include, crops=number, size=size, ratio=ratio, seed=seed,
         versions=package_versions(), git=git_state()))
-    table = Table(box=box.MARKDOWN)
-    for header in ('policy', 'distance, px', 'edges hidden', 'strong visible', 'largest hidden area'):
-        table.add_column(header)
-    for name, row in rows.items():
-        table.add_row(name, f'{row["distance"]:.1f}', *(f'{row[key]:.2f}' for key in list(STATISTICS)[1:]))
-    # a pipe has no width, and 80 columns could cut the table
-    table_console().print(table)
+    cells = [(name, f'{row["distance"]:.1f}', *(f'{row[key]:.2f}' for key in list(STATISTICS)[1:]))
+             for name, row in rows.items()]
+    print_table(('policy', 'distance, px', 'edges hidden', 'strong visible', 'largest hidden area'), (), cells,
+                style='markdown')
     for key, meaning in STATISTICS.items():
         print(f'{key}: {meaning}')

@@ -9,12 +9,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from rich.console import Console
-from rich.table import Table
 
 from egmim_mm.datasets.plain_tiles import LabelledImages
 from egmim_mm.records.provenance import git_state, package_versions, write_json
-from egmim_mm.records.tables import table_console
+from egmim_mm.records.tables import print_table
 
 from .frozen_backbone import build_backbone, crop_size, standardizer
 from .probe import Stages, probe
@@ -83,20 +81,15 @@ def compare_backbones(cfg: Config,
     return rows
 
 
-def print_rows(rows: Mapping[str, Mapping[str, Mapping[str, Any]]], console: Console | None = None) -> None:
+def print_rows(rows: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
     """Print one line for each backbone and reading: the means, then IoU of each class."""
     first = next(iter(next(iter(rows.values())).values()))
     classes = [key[len('IoU/'):] for key in first if key.startswith('IoU/')]
-    table = Table(title='Linear probe of the frozen backbone, % on the test tiles')
-    for header in ('backbone', 'features'):
-        table.add_column(header, no_wrap=True)
     keys: list[str] = ['mIoU', 'mF1', 'OA'] + [f'IoU/{name}' for name in classes]
-    for key in keys:
-        table.add_column(key.replace('IoU/', 'IoU\n'), justify='right')
-    for name, readings in rows.items():
-        for reading, scores in readings.items():
-            table.add_row(name, reading, *(f'{scores[key]:.1f}' for key in keys))
-    (console or table_console()).print(table)
+    cells = [(name, reading, *(f'{scores[key]:.1f}' for key in keys))
+             for name, readings in rows.items() for reading, scores in readings.items()]
+    print_table(('backbone', 'features'), [key.replace('IoU/', 'IoU\n') for key in keys], cells, no_wrap=True,
+                title='Linear probe of the frozen backbone, % on the test tiles')
 
 
 def plot_rows(rows: Mapping[str, Mapping[str, Mapping[str, Any]]], path) -> None:

@@ -5,14 +5,13 @@ from pathlib import Path
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from rich.table import Table
 
 from egmim_mm.inference import Segmenter
 from egmim_mm.inference.stock_slide import slide_starts, slide_stride, stock_slide
 from egmim_mm.inference.windows import check_window, window_starts
 from egmim_mm.pictures.sheets import colorize
 from egmim_mm.records.provenance import git_state, package_versions, write_json
-from egmim_mm.records.tables import table_console
+from egmim_mm.records.tables import print_table
 from egmim_mm.storage.band_scaling import BandScaling
 from egmim_mm.storage.raster_rows import RasterRows
 
@@ -60,8 +59,8 @@ def seam_ratio(classes: np.ndarray, valid: np.ndarray, rows: Sequence[int], colu
     """
     changes, pairs, border = [], [], []
     for axis, at in ((0, rows), (1, columns)):
-        for found, total in zip((changes, pairs), change_counts(classes, valid, axis)):
-            found.append(total)
+        for counts, of_axis in zip((changes, pairs), change_counts(classes, valid, axis)):
+            counts.append(of_axis)
         border.append(np.isin(np.arange(1, classes.shape[axis]), list(at)))
     changes, pairs, border = (np.concatenate(arrays) for arrays in (changes, pairs, border))
     if not border.any() or border.all():
@@ -126,13 +125,10 @@ def report_seams(segmenter: Segmenter, source: str | Path, out_dir, window: int 
 
 def print_seams(rows: dict[str, dict[str, float]]) -> None:
     """Print a line for each way."""
-    table = Table('windows', title='share of neighbouring pixels with different classes')
-    for header in ('at borders %', 'elsewhere %', 'ratio', 'without seams'):
-        table.add_column(header, justify='right')
-    for name, row in rows.items():
-        table.add_row(name, f'{100 * row["border"]:.2f}', f'{100 * row["elsewhere"]:.2f}', f'{row["ratio"]:.2f}',
-                      f'{row["low"]:.2f} and {row["high"]:.2f}')
-    table_console().print(table)
+    cells = [(name, f'{100 * row["border"]:.2f}', f'{100 * row["elsewhere"]:.2f}', f'{row["ratio"]:.2f}',
+              f'{row["low"]:.2f} and {row["high"]:.2f}') for name, row in rows.items()]
+    print_table(('windows', ), ('at borders %', 'elsewhere %', 'ratio', 'without seams'), cells,
+                title='share of neighbouring pixels with different classes')
 
 
 def _worst_part(classes: np.ndarray, rows: Sequence[int], columns: Sequence[int], size: int) -> tuple[int, int]:
@@ -159,8 +155,8 @@ def plot_seams(image: np.ndarray, maps: dict[str, np.ndarray], borders: dict[str
     FigureCanvasAgg(figure)
     colors = [tuple(map(int, color)) for color in palette]
     shown = image[..., :3] if image.shape[2] >= 3 else image[..., :1].repeat(3, 2)
-    panels = {'image': (shown, [[], []]), **{name: (colorize(found, colors), borders[name])
-                                            for name, found in maps.items()}}
+    panels = {'image': (shown, [[], []]), **{name: (colorize(classes, colors), borders[name])
+                                            for name, classes in maps.items()}}
     for axes, (name, (pixels, (rows, columns))) in zip(figure.subplots(1, len(panels)), panels.items()):
         cut = pixels[part]
         axes.imshow(cut, interpolation='nearest')

@@ -10,12 +10,10 @@ import torch
 from mmcv.transforms import LoadImageFromFile
 from PIL import Image
 from rasterio.windows import Window
-from rich.console import Console
-from rich.table import Table
 
 from egmim_mm.datasets import RandomScaledCrop, RasterCrops
 from egmim_mm.records.provenance import git_state, package_versions, write_json
-from egmim_mm.records.tables import table_console
+from egmim_mm.records.tables import print_table
 
 from .timing import device_clock, interleaved, paired_ratio, peak_memory
 from .toy_raster import TILE, write_raster
@@ -79,15 +77,13 @@ def _png_step(files: list[str], crop: int) -> Callable[[], dict]:
     return lambda: cut.transform(load.transform(dict(img_path=files[rng.integers(len(files))])))
 
 
-def print_loading(document: dict[str, Any], console: Console | None = None) -> None:
+def print_loading(document: dict[str, Any]) -> None:
     """Print a line for each kind, the ratio and the memory."""
-    console = console or table_console()
-    table = Table('crops', 'crops/s', 'ms', title=f'{document["crops"]} crops of {document["crop"]} px from '
-                  f'{document["size"]} x {document["size"]} px; {document["clock"]}')
-    for name, row in document['rows'].items():
-        table.add_row(name, f'{row["crops_per_s"]:.0f}', f'{1000 / row["crops_per_s"]:.2f}')
-    console.print(table)
+    cells = [(name, f'{row["crops_per_s"]:.0f}', f'{1000 / row["crops_per_s"]:.2f}')
+             for name, row in document['rows'].items()]
+    print_table(('crops', 'crops/s', 'ms'), (), cells, title=f'{document["crops"]} crops of {document["crop"]} px from '
+                f'{document["size"]} x {document["size"]} px; {document["clock"]}')
     ratio, memory = document['ratio'], document['peak_memory_bytes']
-    console.print(f'{ratio["median"]:.1f} times as fast ({ratio["low"]:.1f} to {ratio["high"]:.1f}); decoding the '
-                  f'raster once: {document["decode_seconds"]:.1f} s; peak memory {memory["after"] / 2**30:.2f} GiB, '
-                  f'{memory["before"] / 2**30:.2f} GiB of it before')
+    print(f'{ratio["median"]:.1f} times as fast ({ratio["low"]:.1f} to {ratio["high"]:.1f}); decoding the '
+          f'raster once: {document["decode_seconds"]:.1f} s; peak memory {memory["after"] / 2**30:.2f} GiB, '
+          f'{memory["before"] / 2**30:.2f} GiB of it before')

@@ -7,9 +7,8 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from rich.console import Console
-from rich.table import Table
 
+from egmim_mm.band_order import swap_rgb_bgr
 from egmim_mm.datasets import LoadTile
 from egmim_mm.evaluation.bootstrap import bootstrap_confusions
 from egmim_mm.evaluation.confusion import confusion_matrix, segmentation_scores
@@ -19,7 +18,7 @@ from egmim_mm.inference.segmenter import usual_batch
 from egmim_mm.inference.stock_slide import slide_stride, slide_windows, stock_slide
 from egmim_mm.inference.windows import check_window
 from egmim_mm.records.provenance import device_description, git_state, package_versions, write_json
-from egmim_mm.records.tables import table_console
+from egmim_mm.records.tables import print_table
 from egmim_mm.registry import DATASETS
 from egmim_mm.storage.mask_values import read_mask
 from egmim_mm.synthetic import CLASSES, make_scene
@@ -86,8 +85,7 @@ def test_tiles(cfg: Config, count: int) -> Iterator[LabelledTile]:
     for index in range(min(count, len(dataset))):
         info = dataset.get_data_info(index)
         image = load(dict(info))['img']
-        yield LabelledTile(image[..., ::-1] if image.shape[2] == 3 else image,
-                           read_mask(info['seg_map_path'], info['mask_table']))
+        yield LabelledTile(swap_rgb_bgr(image), read_mask(info['seg_map_path'], info['mask_table']))
 
 
 def prediction_ways(segmenter: Segmenter, window: int, overlap: float, batch: int) -> dict[str, Way]:
@@ -112,8 +110,8 @@ def prediction_ways(segmenter: Segmenter, window: int, overlap: float, batch: in
 def block_counts(maps: Sequence[np.ndarray], tiles: Sequence[LabelledTile], classes: int) -> np.ndarray:
     """Confusion matrices of squares of 512 px (less at the ends): (N, K, K)."""
     return np.stack([np.asarray(confusion_matrix(*(torch.from_numpy(np.ascontiguousarray(
-        part[top:top + SCENE_SIZE, left:left + SCENE_SIZE])) for part in (found, tile.mask)), classes))
-        for found, tile in zip(maps, tiles) for top in range(0, tile.mask.shape[0], SCENE_SIZE)
+        part[top:top + SCENE_SIZE, left:left + SCENE_SIZE])) for part in (predicted, tile.mask)), classes))
+        for predicted, tile in zip(maps, tiles) for top in range(0, tile.mask.shape[0], SCENE_SIZE)
         for left in range(0, tile.mask.shape[1], SCENE_SIZE)])
 
 
@@ -131,7 +129,7 @@ def miou_gain(ours: np.ndarray, stock: np.ndarray, classes: Sequence[str], draws
 
 def compare_predictions(segmenter: Segmenter, tiles: Sequence[LabelledTile], out_dir, window: int | None = None,
                         overlap: float = 0.25, batch: int | None = None, rounds: int = 5,
-                        facts: dict[str, Any] | None = None) -> dict[str, Any]:
+                        origin: dict[str, Any] | None = None) -> dict[str, Any]:
     """Time the ways in turn and write ``predict.json``.
 
     From an image in memory to its class map in memory: files are read and written by neither. The stride of
@@ -144,7 +142,7 @@ def compare_predictions(segmenter: Segmenter, tiles: Sequence[LabelledTile], out
         window: Side of the windows, px; the config's by default.
         overlap, batch: Of our way; by default the batch of :func:`usual_batch`.
         rounds: Timings of each way.
-        facts: More for the file.
+        origin: Where the model comes from, for the file.
 
     Returns:
         What is written. ``rows``: name -> ``seconds`` (median of the rounds, all tiles), ``pixels_per_s``,
@@ -172,7 +170,7 @@ def compare_predictions(segmenter: Segmenter, tiles: Sequence[LabelledTile], out
     seconds = interleaved({name: lambda name=name: step(name) for name in ways}, rounds, 0, clock)
     pixels = sum(tile.mask.size for tile in tiles)
     rows = {}
-    counts = {name: block_counts(found, tiles, len(segmenter.classes)) for name, found in maps.items()}
+    counts = {name: block_counts(predicted, tiles, len(segmenter.classes)) for name, predicted in maps.items()}
     for name, way in ways.items():
         scores = segmentation_scores(counts[name].sum(0), segmenter.classes)
         median = float(np.median(seconds[name]))
@@ -186,28 +184,26 @@ def compare_predictions(segmenter: Segmenter, tiles: Sequence[LabelledTile], out
     document = dict(
         benchmark='predict', weights_sha256=segmenter.weights_sha256, window=window, stride=slide_stride(window),
         overlap=overlap, batch=batch, rounds=rounds, sizes=[list(tile.mask.shape) for tile in tiles],
-        classes=list(segmenter.classes), clock=clock_name, baseline=STOCK, rows=rows, **(facts or {}),
+        classes=list(segmenter.classes), clock=clock_name, baseline=STOCK, rows=rows, **(origin or {}),
         device=device_description(segmenter.device), versions=package_versions(), git=git_state())
     write_json(Path(out_dir, 'predict.json'), document)
     return document
 
 
-def print_predictions(document: dict[str, Any], console: Console | None = None) -> None:
+def print_predictions(document: dict[str, Any]) -> None:
     """Print one line for each way."""
-    console = console or table_console()
     device, sizes = document['device'], document['sizes']
-    table = Table(title=f'{len(sizes)} tile(s) of {sizes[0][0]} x {sizes[0][1]} px, windows of {document["window"]} '
-                  f'px, {document["rounds"]} rounds, {device["type"]} {device["name"]}, {device["threads"]} CPU '
-                  f'thread(s); {document["clock"]}')
-    table.add_column('way')
-    for header in ('kpx/s', 'times as fast', '95 % interval', 'windows', 'ms/window', 'mIoU %', 'minus mmseg (95 %)',
-                   'OA %', 'same class %'):
-        table.add_column(header, justify='right')
+    title = (f'{len(sizes)} tile(s) of {sizes[0][0]} x {sizes[0][1]} px, windows of {document["window"]} '
+             f'px, {document["rounds"]} rounds, {device["type"]} {device["name"]}, {device["threads"]} CPU '
+             f'thread(s); {document["clock"]}')
+    heads = ('kpx/s', 'times as fast', '95 % interval', 'windows', 'ms/window', 'mIoU %', 'minus mmseg (95 %)', 'OA %',
+             'same class %')
+    cells = []
     for name, row in document['rows'].items():
         ratio, gain = row['speedup'], row['mIoU_gain']
-        table.add_row(name, f'{row["pixels_per_s"] / 1000:.0f}', f'{ratio["median"]:.2f}',
-                      f'{ratio["low"]:.2f} - {ratio["high"]:.2f}', str(row['windows']),
+        cells.append((name, f'{row["pixels_per_s"] / 1000:.0f}', f'{ratio["median"]:.2f}',
+                      f'{ratio["low"]:.2f} - {ratio["high"]:.2f}', row['windows'],
                       f'{1000 * row["seconds_per_window"]:.0f}', f'{row["mIoU"]:.2f}',
                       f'{gain["value"]:+.2f} ({gain["low"]:+.2f} to {gain["high"]:+.2f})', f'{row["OA"]:.2f}',
-                      f'{100 * row["agreement"]:.2f}')
-    console.print(table)
+                      f'{100 * row["agreement"]:.2f}'))
+    print_table(('way', ), heads, cells, title=title)

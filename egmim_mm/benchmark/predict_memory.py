@@ -9,12 +9,10 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from rich.console import Console
-from rich.table import Table
 
 from egmim_mm.inference import Segmenter, predict_raster
 from egmim_mm.records.provenance import git_state, package_versions, write_json
-from egmim_mm.records.tables import table_console
+from egmim_mm.records.tables import print_table
 from egmim_mm.registry import MODELS
 
 from .timing import peak_memory
@@ -72,12 +70,9 @@ def _measure(checkpoint: str, raster: str, window: int, overlap: float) -> tuple
     return before, peak_memory()
 
 
-def print_memory(document: dict[str, Any], console: Console | None = None) -> None:
+def print_memory(document: dict[str, Any]) -> None:
     """Print a line for each size."""
-    table = Table('raster', title=f'peak memory of the process; windows of {document["window"]} px')
-    for header in ('MB', 'before the raster is opened, MB', 'x the first'):
-        table.add_column(header, justify='right')
-    for row in document['rows']:
-        table.add_row(f'{row["size"]} x {row["size"]} px', f'{row["peak_memory_bytes"] / 1e6:.0f}',
-                      f'{row["before_bytes"] / 1e6:.0f}', f'{row["ratio"]:.2f}')
-    (console or table_console()).print(table)
+    cells = [(f'{row["size"]} x {row["size"]} px', f'{row["peak_memory_bytes"] / 1e6:.0f}',
+              f'{row["before_bytes"] / 1e6:.0f}', f'{row["ratio"]:.2f}') for row in document['rows']]
+    print_table(('raster', ), ('MB', 'before the raster is opened, MB', 'x the first'), cells,
+                title=f'peak memory of the process; windows of {document["window"]} px')

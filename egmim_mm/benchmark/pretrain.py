@@ -5,11 +5,9 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
-from rich.console import Console
-from rich.table import Table
 
 from egmim_mm.records.provenance import device_description, git_state, package_versions, write_json
-from egmim_mm.records.tables import table_console
+from egmim_mm.records.tables import print_table
 
 from .pretrain_step import TrainingStep, build_steps
 from .timing import PartTimer, device_clock, interleaved, paired_ratio
@@ -86,33 +84,25 @@ def profile_steps(steps: dict[str, TrainingStep], rounds: int, clock) -> dict[st
     return {name: {part: value / rounds for part, value in timer.seconds.items()} for name, timer in timers.items()}
 
 
-def print_comparison(document: dict[str, Any], console: Console | None = None) -> None:
+def print_comparison(document: dict[str, Any]) -> None:
     """Print one line for each step, and if it was profiled one for each part."""
-    console = console or table_console()
     device = document['device']
-    table = Table(title=f'Training step: batch {document["batch"]}, {document["size"]} px, {document["precision"]}, '
-                  f'{device["type"]} {device["name"]}, {device["threads"]} CPU thread(s); {document["clock"]}')
-    table.add_column('step')
-    for header in ('ms', 'images/s', 'x SimMIM', '95 % interval', 'parameters', 'peak memory'):
-        table.add_column(header, justify='right')
+    cells = []
     for name, row in document['rows'].items():
         ratio, memory = row['ratio'], row['peak_memory_bytes']
-        table.add_row(name, f'{1000 * row["seconds"]:.1f}', f'{row["images_per_s"]:.1f}', f'{ratio["median"]:.3f}',
+        cells.append((name, f'{1000 * row["seconds"]:.1f}', f'{row["images_per_s"]:.1f}', f'{ratio["median"]:.3f}',
                       f'{ratio["low"]:.3f} - {ratio["high"]:.3f}', f'{row["parameters"] / 1e6:.2f} M',
-                      'not measured' if memory is None else f'{memory / 2**20:.0f} MiB')
-    console.print(table)
+                      'not measured' if memory is None else f'{memory / 2**20:.0f} MiB'))
+    print_table(
+        ('step', ), ('ms', 'images/s', 'x SimMIM', '95 % interval', 'parameters', 'peak memory'), cells,
+        title=f'Training step: batch {document["batch"]}, {document["size"]} px, {document["precision"]}, '
+        f'{device["type"]} {device["name"]}, {device["threads"]} CPU thread(s); {document["clock"]}')
     if 'profile' not in document:
         return
     profile = document['profile']
     parts = {part: None for times in profile.values() for part in times}  # in the order in which they were met
-    table = Table(title='Parts of a step, ms (share)')
-    table.add_column('part')
-    for name in profile:
-        table.add_column(name, justify='right')
     totals = {name: sum(times.values()) for name, times in profile.items()}
-    for part in sorted(parts, key='other'.__eq__):
-        table.add_row(part, *(f'{1000 * times[part]:.1f} ({times[part] / totals[name]:.0%})' if part in times else '-'
-                              for name, times in profile.items()))
-    table.add_section()
-    table.add_row('step', *(f'{1000 * total:.1f}' for total in totals.values()))
-    console.print(table)
+    cells = [(part, *(f'{1000 * times[part]:.1f} ({times[part] / totals[name]:.0%})' if part in times else '-'
+                      for name, times in profile.items())) for part in sorted(parts, key='other'.__eq__)]
+    cells += [None, ('step', *(f'{1000 * total:.1f}' for total in totals.values()))]
+    print_table(('part', ), tuple(profile), cells, title='Parts of a step, ms (share)')

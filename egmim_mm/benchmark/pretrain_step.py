@@ -15,6 +15,7 @@ from mmpretrain.registry import MODELS as MMPRETRAIN
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from egmim_mm.band_order import swap_rgb_bgr
 from egmim_mm.models import EGMIM, MaskedSwinTransformer
 from egmim_mm.models.heads import structure
 from egmim_mm.registry import MODELS
@@ -72,7 +73,7 @@ def stock_simmim(model: dict) -> dict:
 
 def scenes(batch: int, size: int) -> Tensor:
     """(batch, 3, size, size) uint8 BGR: synthetic scenes, as a loader hands them over."""
-    images = [torch.from_numpy(make_scene(seed, size)[0][..., ::-1].copy()) for seed in range(min(batch, SCENES))]
+    images = [torch.from_numpy(swap_rgb_bgr(make_scene(seed, size)[0]).copy()) for seed in range(min(batch, SCENES))]
     return torch.stack([images[i % len(images)] for i in range(batch)]).permute(0, 3, 1, 2).contiguous()
 
 

@@ -12,13 +12,11 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from egmim_mm.datasets import UnlabeledTiles
 from egmim_mm.records.provenance import git_state, package_versions, write_json
-from egmim_mm.records.tables import table_console
+from egmim_mm.records.tables import print_table
 
 from .timing import peak_memory
 
@@ -120,12 +118,9 @@ def _write_shards(root: Path, number: int) -> None:
                     archive.addfile(member, io.BytesIO(content))
 
 
-def print_starts(document: dict[str, Any], console: Console | None = None) -> None:
+def print_starts(document: dict[str, Any]) -> None:
     """Print a line for each start."""
-    console = console or table_console()
-    table = Table('start', 'images', 'wall s', 'CPU s', 'list MiB', 'peak memory MiB')
-    for row in document['rows']:
-        table.add_row(row['name'], f'{row["images"]:,}', f'{row["wall_seconds"]:.2f}', f'{row["cpu_seconds"]:.2f}',
-                      f'{row["list_bytes"] / 2**20:.0f}', f'{row["peak_bytes"] / 2**20:.0f}')
-    console.print(table)
-    console.print(f'peak memory before: {document["peak_before"] / 2**20:.0f} MiB')
+    cells = [(row['name'], f'{row["images"]:,}', f'{row["wall_seconds"]:.2f}', f'{row["cpu_seconds"]:.2f}',
+              f'{row["list_bytes"] / 2**20:.0f}', f'{row["peak_bytes"] / 2**20:.0f}') for row in document['rows']]
+    print_table(('start', 'images', 'wall s', 'CPU s', 'list MiB', 'peak memory MiB'), (), cells)
+    print(f'peak memory before: {document["peak_before"] / 2**20:.0f} MiB')

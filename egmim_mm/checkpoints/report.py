@@ -1,11 +1,8 @@
 """What became of every key of a checkpoint, as numbers and as a table."""
-import io
 import re
 from dataclasses import dataclass, field
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
+from egmim_mm.records.tables import make_table, table_text
 
 _GROUPS = (
     ('patch embedding', r'patch_embed\.'),
@@ -66,16 +63,11 @@ class LoadReport:
         return dict(sorted(groups.items(), key=lambda item: order.index(item[0])))
 
     def _table(self) -> str:
-        table = Table(box=box.SIMPLE, show_footer=True)
         counts = self.counts()
-        table.add_column('weights', footer='all')
-        for column, name in enumerate(_COLUMNS):
-            table.add_column(name, justify='right', footer=str(sum(row[column] for row in counts.values())))
-        for group, row in counts.items():
-            table.add_row(group, *(str(number) if number else '' for number in row))
-        text = io.StringIO()
-        Console(file=text, width=100).print(table)
-        return '\n'.join(line.rstrip() for line in text.getvalue().splitlines() if line.strip())
+        sums = [sum(row[column] for row in counts.values()) for column in range(len(_COLUMNS))]
+        return table_text(make_table(('weights', ), _COLUMNS, [(group, *(number or '' for number in row))
+                                                               for group, row in counts.items()],
+                                     style='simple', footer=('all', *sums)))
 
 
 def _group(key: str) -> str:

@@ -4,7 +4,8 @@ import os
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
-from rich.table import Table
+
+from egmim_mm.records.tables import make_table, table_console
 
 from .archives import ConversionError
 
@@ -65,15 +66,16 @@ def missing_downloads(folder: str, missing: Mapping[str, str], origin: str) -> C
 def print_manifest(manifest: Mapping, out: str, published: Mapping[str, int] | None = None,
                    console: Console | None = None) -> None:
     """Print tiles and class shares of each split, stray values, and how the tiles compare with published counts."""
-    console = console or Console()
+    console = console or table_console()
     splits, classes = manifest['splits'], manifest['settings']['classes']
-    table = Table('split', 'images', 'tiles', *classes, title=f'{out}: share of labelled pixels, %')
+    cells = []
     for name, split in splits.items():
         pixels = split['class_pixels'].get('ann_dir', {})
         total = max(1, sum(pixels.values()))
-        table.add_row(name, str(split['images']), str(split['tiles']),
-                      *(f'{100 * pixels[c] / total:.1f}' if c in pixels else '' for c in classes))
-    console.print(table)
+        cells.append((name, split['images'], split['tiles'],
+                      *(f'{100 * pixels[c] / total:.1f}' if c in pixels else '' for c in classes)))
+    console.print(make_table(('split', 'images', 'tiles', *classes), (), cells,
+                             title=f'{out}: share of labelled pixels, %'))
     for name, split in splits.items():
         if split['stray']:
             _print_stray(console, name, split['stray'])

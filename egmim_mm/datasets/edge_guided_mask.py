@@ -3,6 +3,7 @@ import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 
+from egmim_mm.band_order import swap_rgb_bgr
 from egmim_mm.edges import edge_prior
 from egmim_mm.masking import sample_mask
 from egmim_mm.registry import TRANSFORMS
@@ -41,8 +42,7 @@ class EdgeGuidedMask(BaseTransform):
         self.options = options
 
     def transform(self, results: dict) -> dict:
-        image = results['img']
-        image = image[..., ::-1] if image.shape[-1] == 3 else image
+        image = swap_rgb_bgr(results['img'])
         images = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]  # (1, C, H, W)
         valid = results.get('valid')
         if valid is not None:

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from mmengine.dataset import BaseDataset
 
+from egmim_mm.band_order import swap_rgb_bgr
 from egmim_mm.registry import DATASETS
 from egmim_mm.storage.band_scaling import BandScaling, load_scaling, open_raster
 from egmim_mm.storage.image_files import find_images, matches_any
@@ -135,7 +136,7 @@ class RasterCrops(SeededByPosition, BaseDataset):
             turns, mirrored = np.random.randint(4), np.random.randint(2)
             image, valid = (np.rot90(array, turns) for array in (image, valid))
             image, valid = (array[:, ::-1] if mirrored else array for array in (image, valid))
-        image = image[..., ::-1] if image.shape[-1] == 3 else image
+        image = swap_rgb_bgr(image)
         return dict(img=np.ascontiguousarray(image), valid=np.ascontiguousarray(valid), img_path=entry['img_path'],
                     window=(int(top), int(left), side, side), angle=float(angle))
 

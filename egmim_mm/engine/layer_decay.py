@@ -1,14 +1,11 @@
 """Layer-wise learning-rate decay for a Swin backbone."""
-import io
 import re
 
 from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor
-from rich import box
-from rich.console import Console
-from rich.table import Table
 from torch import nn
 
+from egmim_mm.records.tables import make_table, table_text
 from egmim_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 
@@ -80,14 +77,8 @@ class SwinLayerDecay(DefaultOptimWrapperConstructor):
         print_log(f'Learning rates of the layers:\n{self._table(depths, sizes)}', logger='current')
 
     def _table(self, depths: list[int], sizes: dict[int, int]) -> str:
-        table = Table('layer', 'what', box=box.SIMPLE)
-        table.add_column('lr', justify='right')
-        table.add_column('parameters', justify='right')
         blocks = [f'stage {i + 1}, block {j + 1}' for i, depth in enumerate(depths) for j in range(depth)]
         what = ['patch embedding', *blocks, 'norms of the stages, heads']
-        for layer in sorted(sizes):
-            lr = self.base_lr * self.decay_rate**(len(what) - 1 - layer)
-            table.add_row(str(layer), what[layer], f'{lr:.3g}', f'{sizes[layer]:,}')
-        text = io.StringIO()
-        Console(file=text, width=100).print(table)
-        return '\n'.join(line.rstrip() for line in text.getvalue().splitlines() if line.strip())
+        cells = [(layer, what[layer], f'{self.base_lr * self.decay_rate**(len(what) - 1 - layer):.3g}',
+                  f'{sizes[layer]:,}') for layer in sorted(sizes)]
+        return table_text(make_table(('layer', 'what'), ('lr', 'parameters'), cells, style='simple'))

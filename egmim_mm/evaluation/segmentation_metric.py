@@ -8,9 +8,8 @@ import torch
 from mmengine.logging import print_log
 from mmseg.evaluation import IoUMetric
 from PIL import Image
-from rich.console import Console
-from rich.table import Table
 
+from egmim_mm.records.tables import make_table, table_text
 from egmim_mm.registry import METRICS
 
 from .bootstrap import bootstrap_intervals
@@ -103,13 +102,6 @@ class SegmentationMetric(IoUMetric):
 
 def _table(scores: dict[str, float], classes) -> str:
     """Plain-text table, a row for each class and one for the means."""
-    table = Table('class', box=None)
-    for header in ('IoU %', 'F1 %'):
-        table.add_column(header, justify='right')
-    for name in classes:
-        table.add_row(name, f'{scores[f"IoU/{name}"]:.2f}', f'{scores[f"F1/{name}"]:.2f}')
-    table.add_row('mean', f'{scores["mIoU"]:.2f}', f'{scores["mF1"]:.2f}')
-    console = Console(width=100, color_system=None, markup=False)
-    with console.capture() as capture:
-        console.print(table)
-    return capture.get()
+    cells = [(name, f'{scores[f"IoU/{name}"]:.2f}', f'{scores[f"F1/{name}"]:.2f}') for name in classes]
+    cells.append(('mean', f'{scores["mIoU"]:.2f}', f'{scores["mF1"]:.2f}'))
+    return table_text(make_table(('class', ), ('IoU %', 'F1 %'), cells, style='plain'))

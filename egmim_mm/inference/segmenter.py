@@ -2,14 +2,15 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import nn
 
+from egmim_mm.band_order import swap_rgb_bgr
 from egmim_mm.checkpoints import CheckpointError, read_checkpoint, resolve_source
+from egmim_mm.colors import default_palette
 from egmim_mm.datasets.public import declared_metainfo
 from egmim_mm.records.provenance import file_sha256
 from egmim_mm.registry import MODELS
@@ -67,7 +68,7 @@ class Segmenter(PixelClassifier):
 
     def _inputs(self, images: Sequence[np.ndarray]) -> torch.Tensor:
         # the loaders of training give BGR
-        ordered = [image[..., ::-1] if self.bands == 3 else image for image in images]
+        ordered = [swap_rgb_bgr(image) for image in images]
         batch = [torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))) for image in ordered]
         return self.model.data_preprocessor(dict(inputs=batch), False)['inputs']
 
@@ -104,5 +105,4 @@ def _class_names(cfg: Config) -> tuple[tuple[str, ...], np.ndarray]:
     if facts.get('palette'):
         packed = [parse_color(color) for color in facts['palette']]
         return names, np.array([[c >> 16, c >> 8 & 255, c & 255] for c in packed], np.uint8)
-    colors = matplotlib.colormaps['tab20'](np.arange(len(names)) % 20)[:, :3]
-    return names, (255 * colors).round().astype(np.uint8)
+    return names, np.array(default_palette(len(names)), np.uint8).reshape(-1, 3)

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from mmengine.config import ConfigDict
 
+from egmim_mm.band_order import swap_rgb_bgr
+
 from .segmenter import Segmenter
 
 
@@ -39,7 +41,7 @@ def stock_slide(segmenter: Segmenter, window: int, stride: int) -> Callable[[np.
     model.test_cfg = ConfigDict(mode='slide', crop_size=(window, window), stride=(stride, stride))
 
     def classes(image: np.ndarray) -> np.ndarray:
-        ordered = image[..., ::-1] if segmenter.bands == 3 else image  # the loaders of training give BGR
+        ordered = swap_rgb_bgr(image)  # the loaders of training give BGR
         tensor = torch.from_numpy(np.ascontiguousarray(ordered.transpose(2, 0, 1)))
         size = image.shape[:2]
         facts = dict(ori_shape=size, img_shape=size, pad_shape=size, padding_size=[0] * 4)

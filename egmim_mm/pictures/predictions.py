@@ -4,10 +4,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from egmim_mm.colors import RIGHT, WRONG
+
 from .sheets import colorize, draw_sheet
 from .training_data import class_colors
 
-RIGHT, WRONG = (222, 222, 222), (214, 39, 40)
 MIN_WIDTH, MAX_WIDTH = 256, 512  # of a picture on a sheet, px
 
 

@@ -11,7 +11,8 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-Color = tuple[int, int, int]
+from egmim_mm.colors import EDGE_COLORMAP, HIDDEN, Color
+
 DPI = 100
 GAP, MARGIN, TITLE, LINE, LABEL, LEGEND_ROW, FONT = 6, 10, 26, 17, 26, 26, 11  # px, the last in points
 
@@ -32,7 +33,7 @@ def colorize(mask: np.ndarray, palette: Sequence[Color], ignore_color: Color = (
     return table[np.where((mask >= 0) & (mask < len(palette)), mask, len(palette))]
 
 
-def edge_to_rgb(edge: np.ndarray, colormap: str = 'magma') -> np.ndarray:
+def edge_to_rgb(edge: np.ndarray, colormap: str = EDGE_COLORMAP) -> np.ndarray:
     """Show an edge map: dark is flat, bright is a strong edge.
 
     Args:
@@ -48,7 +49,7 @@ def edge_to_rgb(edge: np.ndarray, colormap: str = 'magma') -> np.ndarray:
     return (255 * rgb + 0.5).astype(np.uint8)
 
 
-def hide_masked(image: np.ndarray, mask: np.ndarray, color: Color = (128, 128, 128)) -> np.ndarray:
+def hide_masked(image: np.ndarray, mask: np.ndarray, color: Color = HIDDEN) -> np.ndarray:
     """Paint the hidden tokens of an image in one colour.
 
     Args:

@@ -1,17 +1,16 @@
 """What a training pipeline yields: augmented views of the same tiles, with their labels in colour."""
 from collections.abc import Mapping
 
-import matplotlib
 import numpy as np
 from mmengine.config import Config
 
+from egmim_mm.band_order import swap_rgb_bgr
+from egmim_mm.colors import Color, default_palette, ignore_color
 from egmim_mm.datasets import SampleIndex
 from egmim_mm.datasets.plain_tiles import build_training_data, spread, tile_names, without_augmentation
 from egmim_mm.datasets.position_seed import mix_seed
 
-from .sheets import Color, colorize
-
-_IGNORE_COLORS = ((0, 0, 0), (128, 128, 128), (255, 255, 255), (255, 0, 255))
+from .sheets import colorize
 
 
 class TrainingViews:
@@ -69,14 +68,9 @@ def class_colors(metainfo: Mapping) -> tuple[list[Color], Color, dict[str, Color
         metainfo: ``classes``, and ``palette`` if the data set has one.
     """
     classes = metainfo.get('classes') or ()
-    palette = [tuple(map(int, color)) for color in metainfo.get('palette') or _colors(len(classes))]
-    ignore_color = next(color for color in _IGNORE_COLORS if color not in palette)
-    return palette, ignore_color, dict(zip(classes, palette)) | ({'ignored': ignore_color} if classes else {})
-
-
-def _colors(count: int) -> list[Color]:
-    """Colours for a data set without a palette."""
-    return [tuple(round(255 * c) for c in matplotlib.colormaps['tab20'](i % 20)[:3]) for i in range(count)]
+    palette = [tuple(map(int, color)) for color in metainfo.get('palette') or default_palette(len(classes))]
+    ignored = ignore_color(palette)
+    return palette, ignored, dict(zip(classes, palette)) | ({'ignored': ignored} if classes else {})
 
 
 def display_image(image: np.ndarray, is_bgr: bool) -> np.ndarray:
@@ -88,4 +82,4 @@ def display_image(image: np.ndarray, is_bgr: bool) -> np.ndarray:
     if image.dtype != np.uint8:
         low, high = np.percentile(image, (1, 99))
         image = ((image - low) / max(high - low, 1e-6) * 255).clip(0, 255).astype(np.uint8)
-    return np.ascontiguousarray(image[..., ::-1] if is_bgr else image)
+    return np.ascontiguousarray(swap_rgb_bgr(image) if is_bgr else image)

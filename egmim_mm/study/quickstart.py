@@ -15,11 +15,11 @@ import numpy as np
 from mmengine.config import Config
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Column, Table
 
 from egmim_mm.datasets.plain_tiles import file_tiles
 from egmim_mm.pictures.pretraining import as_rows, load_model, prediction_rows, reconstruction_panels
 from egmim_mm.pictures.sheets import contact_sheet
+from egmim_mm.records.tables import print_table
 from egmim_mm.synthetic import write_dataset
 
 DATA = Path('data/quickstart')
@@ -136,12 +136,12 @@ class Quickstart:
             start: [json.loads((self.work_dir / f'seed_{seed}' / start / 'results.json').read_text())['metrics']
                     for seed in self.seeds] for start in STARTS
         }
-        table = Table('IoU, %', *(Column(name, justify='right') for name in STARTS.values()),
-                      title=f'UperNet on 5 % of the labels, {SCENES["num_val"]} test scenes, seeds {self.seeds}')
+        cells = []
         for name in (n for n in scores['scratch'][0] if n == 'mIoU' or n.startswith('IoU/')):
-            table.add_row(name.removeprefix('IoU/'), *(_mean_std([r[name] for r in runs]) for runs in scores.values()),
-                          end_section=name == 'mIoU')
-        self.console.print(table)
+            cells.append((name.removeprefix('IoU/'), *(_mean_std([r[name] for r in runs]) for runs in scores.values())))
+            cells += [None] if name == 'mIoU' else []
+        print_table(('IoU, %', ), tuple(STARTS.values()), cells,
+                    title=f'UperNet on 5 % of the labels, {SCENES["num_val"]} test scenes, seeds {self.seeds}')
         (self.work_dir / 'table.json').write_text(json.dumps(scores, indent=1))
 
     def _sheet(self, folder: Path) -> Path:

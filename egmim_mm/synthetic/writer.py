@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 from rich.progress import track
 
+from egmim_mm.band_order import swap_rgb_bgr
 from egmim_mm.records.whole_files import write_whole
 
 from .classes import CLASSES, PALETTE
@@ -102,5 +103,5 @@ def _write_scene(root, size, seed, job):
     split, index = job
     image, mask = make_scene(scene_seed(seed, split, index), size)
     for path in _paths(root, split, index):
-        array = mask if path.parent.parent.name == 'ann_dir' else image[..., ::-1]
+        array = mask if path.parent.parent.name == 'ann_dir' else swap_rgb_bgr(image)
         write_whole(path, cv2.imencode('.png', array)[1].tobytes())
