@@ -10,7 +10,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(ROOT.glob('docs/results/*.md'))
 PARSED = ('analyze', 'benchmark', 'label_budget')  # tools whose parse_args takes the arguments
 SCRIPT = r'python ((?:tools|docs)/[\w/]+\.py)'
-COMMAND = re.compile(rf'`{SCRIPT}([^`]*)`|(?<!`){SCRIPT}([^\n#`]*)')  # in a line of text, where it may be wrapped, or alone
+# in a line of text, where it may be wrapped, or alone
+COMMAND = re.compile(rf'`{SCRIPT}([^`]*)`|(?<!`){SCRIPT}([^\n#`]*)')
 
 
 def commands(page):

@@ -10,8 +10,8 @@ Which tiles to label, before any label exists:
 import argparse
 import sys
 
-from egmim_mm.analysis.budget_commands import COMMANDS
 from egmim_mm.environment import quiet_imports
+from egmim_mm.study.budget_commands import COMMANDS
 
 
 def parse_args(argv=None) -> argparse.Namespace:

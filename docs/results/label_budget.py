@@ -7,9 +7,9 @@ import sys
 import numpy as np
 from mmengine.config import Config
 
-from egmim_mm.analysis.suggest_tiles import METHODS, choose_tiles, read_statistics
 from egmim_mm.datasets.label_budget import covered_classes, order_tiles
 from egmim_mm.datasets.plain_tiles import build_training_data
+from egmim_mm.study.suggest_tiles import METHODS, choose_tiles, read_statistics
 
 SEEDS = 20
 SHARES = (0.001, 0.01, 0.05, 0.1, 0.2)  # of a tile that a class has to take to count as covered; the first is our own

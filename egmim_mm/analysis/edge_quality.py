@@ -1,5 +1,5 @@
 """How well a patch's mean edge strength tells that the patch holds a class boundary."""
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -72,7 +72,8 @@ def patch_boundaries(label: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarr
     return cells.min(1) != cells.max(1), (cells != IGNORE).all(1)
 
 
-def boundary_auc(images, operators: Mapping[str, Mapping], sizes: Sequence[int] = PATCHES,
+def boundary_auc(images: Iterable[tuple[np.ndarray, np.ndarray]], operators: Mapping[str, Mapping],
+                 sizes: Sequence[int] = PATCHES,
                  device: str | torch.device = 'cpu') -> tuple[AUC, dict[int, dict[str, int]]]:
     """Area under the ROC curve of "mean edge strength of a patch -> it holds a class boundary".
 
@@ -181,7 +182,7 @@ def compare_operators(cfg: Config, names: Sequence[str] = OPERATORS, sizes: Sequ
     total = sum(map(len, sets))
     shown, rows = set(np.linspace(0, total - 1, SHEET_ROWS).astype(int).tolist()), []
 
-    def images():
+    def images() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for number, (image, label) in enumerate(track(chain(*sets), 'Images', total, transient=True)):
             if number in shown:
                 rows.append(sheet_row(image, label, operators))

@@ -20,7 +20,8 @@ from egmim_mm.storage.mask_values import read_mask
 from .commands import DISTANCES, SIZES
 
 
-def report_errors(cfg: Config, predictions: Mapping[str, str], out_dir, distances: Sequence[float] = DISTANCES,
+def report_errors(cfg: Config, predictions: Mapping[str, str], out_dir: str | Path,
+                  distances: Sequence[float] = DISTANCES,
                   sizes: Sequence[float] = SIZES) -> dict[str, dict[str, list[dict[str, Any]]]]:
     """Write ``errors.json`` and ``errors.png`` for the test data of a config.
 
@@ -54,7 +55,8 @@ def report_errors(cfg: Config, predictions: Mapping[str, str], out_dir, distance
     return errors
 
 
-def _count(dataset, folder: str, distances: Sequence[float], sizes: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+def _count(dataset: Any, folder: str, distances: Sequence[float],
+           sizes: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     """Sums of :func:`confusion_by_distance` and :func:`iou_counts_by_size` over the data set."""
     number = len(dataset.metainfo['classes'])
     confusions = np.zeros((len(distances), number, number), dtype=np.int64)

@@ -23,6 +23,7 @@ IGNORE = 255
 STRIDE = 4  # of the first stage, where the classifier works
 Stages = tuple[int, ...]
 Classifier = tuple[Tensor, Tensor]  # weight (K, D), bias (K,)
+Cells = tuple[Tensor, Tensor, list[Tensor]]  # random keys (n,), labels (n,), features of each stage (n, C_i)
 
 
 def probe(backbone: nn.Module,
@@ -144,7 +145,7 @@ def values_at(feature: Tensor, size: Sequence[int], batch: Tensor, row: Tensor, 
 
 @torch.no_grad()  # not inference_mode: autograd refuses its tensors when the classifier is fitted
 def _sample(backbone: nn.Module, batches: Iterator[tuple[Tensor, Tensor]], num_classes: int,
-            samples: int, seed: int, device) -> tuple[list[Tensor], Tensor]:
+            samples: int, seed: int, device: str | torch.device) -> tuple[list[Tensor], Tensor]:
     """Features of a uniform sample of the labelled cells, without knowing their number beforehand.
 
     Each cell draws a random key and the ``samples`` smallest keys win; a cell whose key is above the
@@ -173,7 +174,7 @@ def _sample(backbone: nn.Module, batches: Iterator[tuple[Tensor, Tensor]], num_c
     return kept[2], kept[1].to(device)
 
 
-def _smallest(kept, pending, samples: int):
+def _smallest(kept: Cells | None, pending: list[Cells], samples: int) -> Cells:
     """Merge stored and pending cells and keep those with the smallest keys."""
     groups = ([kept] if kept is not None else []) + pending
     keys, cells = torch.cat([group[0] for group in groups]), torch.cat([group[1] for group in groups])
@@ -188,7 +189,7 @@ def _smallest(kept, pending, samples: int):
 @torch.inference_mode()
 def _test(backbone: nn.Module, batches: Iterator[tuple[Tensor, Tensor]], names: dict[str, Stages],
           classifiers: dict[str, Classifier], statistics: list[tuple[Tensor, Tensor]],
-          num_classes: int, device) -> dict[str, Tensor]:
+          num_classes: int, device: str | torch.device) -> dict[str, Tensor]:
     """Pooled confusion matrix of each classifier at full resolution, (K, K) int64.
 
     A 1x1 classifier commutes with bilinear upsampling (its weights sum to 1), so each stage is

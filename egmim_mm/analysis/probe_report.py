@@ -38,7 +38,7 @@ def named_sources(values: Sequence[str]) -> dict[str, str]:
 
 def compare_backbones(cfg: Config,
                       sources: Mapping[str, str],
-                      out_dir,
+                      out_dir: str | Path,
                       stages: str | Sequence[Stages] = 'all',
                       crop: int | None = None,
                       samples: int = 50_000,
@@ -92,7 +92,7 @@ def print_rows(rows: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
                 title='Linear probe of the frozen backbone, % on the test tiles')
 
 
-def plot_rows(rows: Mapping[str, Mapping[str, Mapping[str, Any]]], path) -> None:
+def plot_rows(rows: Mapping[str, Mapping[str, Mapping[str, Any]]], path: str | Path) -> None:
     """Bar plot: mIoU by backbone, a group for each reading."""
     names, readings = list(rows), list(next(iter(rows.values())))
     figure = Figure((1.6 + 0.55 * len(names) * len(readings) + 1.2, 3.2), dpi=120, layout='constrained')

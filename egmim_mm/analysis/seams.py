@@ -78,8 +78,8 @@ def seam_ratio(classes: np.ndarray, valid: np.ndarray, rows: Sequence[int], colu
                 high=float(high))
 
 
-def report_seams(segmenter: Segmenter, source: str | Path, out_dir, window: int | None = None, overlap: float = 0.25,
-                 bands: Sequence[int] | None = None, scaling: BandScaling | None = None,
+def report_seams(segmenter: Segmenter, source: str | Path, out_dir: str | Path, window: int | None = None,
+                 overlap: float = 0.25, bands: Sequence[int] | None = None, scaling: BandScaling | None = None,
                  picture_size: int = 256) -> dict[str, dict[str, float]]:
     """Map an image with windows cut hard, with MMSegmentation's slide inference and with ours; compare their seams.
 

@@ -21,7 +21,7 @@ from .toy_raster import TILE, write_raster
 RASTER, PNG = 'RasterCrops, decoded', 'PNG tiles, mmcv'
 
 
-def compare_loading(out_dir, size: int = 10_000, crop: int = 224, crops: int = 2000,
+def compare_loading(out_dir: str | Path, size: int = 10_000, crop: int = 224, crops: int = 2000,
                     tiles: int = 32, rotate: bool = False) -> dict[str, Any]:
     """Make a raster of synthetic scenes and PNG tiles of it, time crops of both in turn, write ``data.json``.
 

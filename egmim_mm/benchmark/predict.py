@@ -127,8 +127,8 @@ def miou_gain(ours: np.ndarray, stock: np.ndarray, classes: Sequence[str], draws
     return dict(value=gain((ours.sum(0), stock.sum(0))), low=float(low), high=float(high))
 
 
-def compare_predictions(segmenter: Segmenter, tiles: Sequence[LabelledTile], out_dir, window: int | None = None,
-                        overlap: float = 0.25, batch: int | None = None, rounds: int = 5,
+def compare_predictions(segmenter: Segmenter, tiles: Sequence[LabelledTile], out_dir: str | Path,
+                        window: int | None = None, overlap: float = 0.25, batch: int | None = None, rounds: int = 5,
                         origin: dict[str, Any] | None = None) -> dict[str, Any]:
     """Time the ways in turn and write ``predict.json``.
 

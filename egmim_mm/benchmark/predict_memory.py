@@ -33,7 +33,7 @@ TOY = dict(
     test_dataloader=dict(dataset=dict(type='egmim_mm.SegmentationTiles', metainfo=dict(classes=CLASSES))))
 
 
-def compare_memory(out_dir, sizes: Sequence[int] = (2000, 10_000), window: int = 512,
+def compare_memory(out_dir: str | Path, sizes: Sequence[int] = (2000, 10_000), window: int = 512,
                    overlap: float = 0.25) -> dict[str, Any]:
     """Map square rasters of synthetic scenes on the CPU, with one thread, and write ``predict_memory.json``.
 

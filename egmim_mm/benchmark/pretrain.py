@@ -10,14 +10,14 @@ from egmim_mm.records.provenance import device_description, git_state, package_v
 from egmim_mm.records.tables import print_table
 
 from .pretrain_step import TrainingStep, build_steps
-from .timing import PartTimer, device_clock, interleaved, paired_ratio
+from .timing import Clock, PartTimer, device_clock, interleaved, paired_ratio
 
 STOCK = 'MMPretrain SimMIM'
 WARMUP = 3  # rounds; the first steps allocate memory and choose kernels
 
 
 def compare_steps(cfg: Config,
-                  out_dir,
+                  out_dir: str | Path,
                   batch: int | None = None,
                   size: int | None = None,
                   rounds: int = 20,
@@ -72,7 +72,7 @@ def compare_steps(cfg: Config,
     return document
 
 
-def profile_steps(steps: dict[str, TrainingStep], rounds: int, clock) -> dict[str, dict[str, float]]:
+def profile_steps(steps: dict[str, TrainingStep], rounds: int, clock: Clock) -> dict[str, dict[str, float]]:
     """Name -> part -> mean seconds in a step. On a GPU every part waits for the device, so the sum is larger."""
     timers = {name: PartTimer(clock) for name in steps}
 

@@ -25,7 +25,8 @@ __all__ = ['measure_starts', 'print_starts']
 GROUP = 1000  # images of a folder and of a shard
 
 
-def measure_starts(out_dir, files: int = 1_000_000, shards: int = 100, folder: str | None = None) -> dict[str, Any]:
+def measure_starts(out_dir: str | Path, files: int = 1_000_000, shards: int = 100,
+                   folder: str | None = None) -> dict[str, Any]:
     """Make a corpus of tiny images in folders of 1000 and one in shards of 1000, start on each, write ``start.json``.
 
     The first start lists, the second one reads what the first has kept; both look at the first 5000 headers. The kept

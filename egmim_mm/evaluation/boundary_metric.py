@@ -24,11 +24,11 @@ class BoundaryMetric(BaseMetric):
     :class:`~egmim_mm.datasets.SegmentationTiles`) is judged by that mask instead of ``gt_sem_seg``.
 
     Args:
-        widths (Sequence[int]): Widths of the bands, px.
-        diagonal_share (float | None): One more width, as a share of the diagonal of each image; the paper's is 0.02.
+        widths: Widths of the bands, px.
+        diagonal_share: One more width, as a share of the diagonal of each image; the paper's is 0.02.
             None: left out.
-        f1_tolerance (int | None): Distance at which boundaries still match, px, in boundary F1. None: left out.
-        ignore_index (int): Label of pixels that do not count.
+        f1_tolerance: Distance at which boundaries still match, px, in boundary F1. None: left out.
+        ignore_index: Label of pixels that do not count.
 
     Raises:
         ValueError: A width below 1 px, no width at all, a share outside (0, 1), or a negative tolerance.

@@ -40,7 +40,7 @@ def confusion_matrix(prediction: torch.Tensor,
     return counts.reshape(num_classes, num_classes).cpu()
 
 
-def segmentation_scores(confusion, classes: Sequence[str]) -> dict[str, float]:
+def segmentation_scores(confusion: np.ndarray | torch.Tensor, classes: Sequence[str]) -> dict[str, float]:
     """Scores of a pooled confusion matrix, unrounded.
 
     A class that is neither in the truth nor in the prediction has no IoU and no F1: its value is NaN

@@ -28,10 +28,10 @@ class SegmentationMetric(IoUMetric):
     ``prefix``, and returns all numbers of :func:`~egmim_mm.evaluation.segmentation_scores`, unrounded.
 
     Args:
-        ignore_index (int): Label of pixels that do not count.
-        output_dir (str, optional): Folder for the predictions.
-        bootstrap_draws (int): Resamples of the test images for the confidence intervals; 0: no intervals.
-        bootstrap_seed (int): Seed of the resampling.
+        ignore_index: Label of pixels that do not count.
+        output_dir: Folder for the predictions; None: they are not written.
+        bootstrap_draws: Resamples of the test images for the confidence intervals; 0: no intervals.
+        bootstrap_seed: Seed of the resampling.
 
     Attributes:
         confidence (dict | None): 95 % confidence intervals of the scores of the last evaluation, with how they came
@@ -100,7 +100,7 @@ class SegmentationMetric(IoUMetric):
                     seed=self.bootstrap_seed, images=len(confusions), intervals=intervals)
 
 
-def _table(scores: dict[str, float], classes) -> str:
+def _table(scores: dict[str, float], classes: Sequence[str]) -> str:
     """Plain-text table, a row for each class and one for the means."""
     cells = [(name, f'{scores[f"IoU/{name}"]:.2f}', f'{scores[f"F1/{name}"]:.2f}') for name in classes]
     cells.append(('mean', f'{scores["mIoU"]:.2f}', f'{scores["mF1"]:.2f}'))

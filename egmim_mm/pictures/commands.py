@@ -1,6 +1,7 @@
 """The subcommands of ``tools/visualize.py``; heavy imports stand in the runs, so that ``--help`` is fast."""
 import argparse
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
@@ -39,7 +40,7 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
                         "(default: the first multiple of the backbone's img_size from 224 on)")
 
 
-def _read_tiles(args: argparse.Namespace, cfg: Config, model) -> list:
+def _read_tiles(args: argparse.Namespace, cfg: Config, model: Any) -> list:
     """The images to show, cut to the size of the pictures."""
     from egmim_mm.datasets.plain_tiles import build_training_data, centre_crop, dataset_tiles, file_tiles
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from egmim_mm.checkpoints import CheckpointError, read_checkpoint, resolve_source
+from egmim_mm.colors import Color
 from egmim_mm.datasets.plain_tiles import Tile
 from egmim_mm.models import EGMIM, EdgePrior
 from egmim_mm.registry import MODELS
@@ -150,12 +151,13 @@ def mask_rows(model: EGMIM, tiles: Sequence[Tile], policies: Sequence[str] = (),
     return [_image_title(tiles[0]), 'edge prior', *titles], rows
 
 
-def prediction_rows(masks: Sequence[Path], predictions: Sequence[Sequence[Path]], palette) -> list[list[np.ndarray]]:
+def prediction_rows(masks: Sequence[Path], predictions: Sequence[Sequence[Path]],
+                    palette: Sequence[Color]) -> list[list[np.ndarray]]:
     """One row per tile: truth, then the prediction of each model, painted with ``palette``.
 
     Args:
-        masks (Sequence[Path]): Index masks (PNG).
-        predictions (Sequence[Sequence[Path]]): Per model, predicted index maps (PNG) of the same tiles.
+        masks: Index masks (PNG).
+        predictions: Per model, predicted index maps (PNG) of the same tiles.
     """
     columns = [masks, *predictions]
     return [[colorize(mmcv.imread(str(column[i]), flag='unchanged'), palette) for column in columns]

@@ -143,7 +143,7 @@ def draw_sheet(rows: Sequence[Sequence[np.ndarray | None]],
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def picture_path(path) -> Path:
+def picture_path(path: str | Path) -> Path:
     """``path``, if its name is that of a picture that can be written.
 
     Raises:
@@ -157,7 +157,7 @@ def picture_path(path) -> Path:
 
 def contact_sheet(rows: Sequence[Sequence[np.ndarray | None]],
                   titles: Sequence[str],
-                  path,
+                  path: str | Path,
                   legend: Mapping[str, Color] | None = None,
                   row_titles: Sequence[str] | None = None,
                   width: int = 256) -> None:

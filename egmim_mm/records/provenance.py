@@ -71,7 +71,7 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, (bool, int, str)) else str(value)
 
 
-def write_json(path, document: dict[str, Any]) -> None:
+def write_json(path: str | Path, document: dict[str, Any]) -> None:
     """Write a JSON file in one step: a reader, or a crash, sees the old file or the new one."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ def write_json(path, document: dict[str, Any]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def file_sha256(path) -> str:
+def file_sha256(path: str | Path) -> str:
     """SHA-256 of a file as 64 hexadecimal digits.
 
     Raises:

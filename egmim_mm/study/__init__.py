@@ -1,4 +1,5 @@
-"""Comparisons of several runs: the strategies, and the quickstart, a fixed small one."""
-from .strategies import STRATEGIES, Strategy
+"""Comparisons of several runs: the strategies, which tiles are labelled, and the quickstart, a fixed small study.
 
-__all__ = ['STRATEGIES', 'Strategy']
+The face imports nothing: ``tools/label_budget.py --help`` must not wait for torch.
+"""
+__all__: list[str] = []

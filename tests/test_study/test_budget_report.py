@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from egmim_mm.analysis.budget_report import budget_rows, report_budgets, split_name
 from egmim_mm.datasets.label_budget import select_tiles
+from egmim_mm.study.budget_report import budget_rows, report_budgets, split_name
 
 
 @pytest.fixture

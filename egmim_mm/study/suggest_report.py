@@ -1,5 +1,5 @@
 """Suggestions of tiles to label as a list and a contact sheet."""
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +9,11 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 from rich.progress import track
 
+from egmim_mm.analysis.frozen_backbone import build_backbone, crop_size, standardizer
 from egmim_mm.pictures.sheets import contact_sheet
 from egmim_mm.storage.image_files import find_images, matches_any
 from egmim_mm.storage.tile_reading import read_image
 
-from .frozen_backbone import build_backbone, crop_size, standardizer
 from .suggest_tiles import choose_tiles, pool_features, read_statistics
 
 __all__ = ['backbone_features', 'suggest']
@@ -21,8 +21,9 @@ __all__ = ['backbone_features', 'suggest']
 COLUMNS = 5  # of the contact sheet
 
 
-def suggest(folder: str, count: int, out_dir, include: Sequence[str] | None = None, method: str = 'typical_cluster',
-            config: str | None = None, backbone: str | None = None, seed: int = 0) -> list[str]:
+def suggest(folder: str, count: int, out_dir: str | Path, include: Sequence[str] | None = None,
+            method: str = 'typical_cluster', config: str | None = None, backbone: str | None = None,
+            seed: int = 0) -> list[str]:
     """Pick the ``count`` most useful tiles of a folder; write ``suggested.txt`` and ``suggested.jpg``.
 
     Args:
@@ -60,7 +61,7 @@ def suggest(folder: str, count: int, out_dir, include: Sequence[str] | None = No
     return names
 
 
-def backbone_features(cfg: Config, source: str, paths) -> np.ndarray:
+def backbone_features(cfg: Config, source: str, paths: Iterable[str]) -> np.ndarray:
     """Mean features of all stages over windows at native scale: (N, D) float64.
 
     Nine windows (three by three, spread over the image) of the backbone's input size; fewer in small images.

@@ -2,8 +2,8 @@
 import numpy as np
 import pytest
 
-from egmim_mm.analysis.suggest_report import suggest
-from egmim_mm.analysis.suggest_tiles import METHODS, choose_tiles, image_statistics, read_statistics
+from egmim_mm.study.suggest_report import suggest
+from egmim_mm.study.suggest_tiles import METHODS, choose_tiles, image_statistics, read_statistics
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from egmim_mm.records.tables import print_table
 __all__ = ['budget_rows', 'plot_rows', 'print_rows', 'report_budgets', 'split_name']
 
 
-def report_budgets(dataset: Any, budgets: Sequence[str], seeds: Sequence[int], out_dir,
+def report_budgets(dataset: Any, budgets: Sequence[str], seeds: Sequence[int], out_dir: str | Path,
                    strategy: str = 'class_covering', unit: str = 'tile') -> list[dict[str, Any]]:
     """Write ``<budget>_seed<N>.txt`` for each budget and seed, ``budgets.json`` and ``budgets.png``.
 
@@ -87,7 +87,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
                 title='share of labelled pixels, %')
 
 
-def plot_rows(rows: Sequence[Mapping[str, Any]], path) -> None:
+def plot_rows(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
     """Bars of the class shares, one for each budget and seed, as a PNG file."""
     classes = list(rows[0]['shares'])
     labels = [f"{row['budget']}, seed {row['seed']}: {len(row['tiles'])}" for row in rows]
