@@ -76,7 +76,7 @@ def test_a_step_trains_and_draws_new_masks(steps):
         if name != STOCK:
             handle.remove()
             assert len(seen) == 2 and (seen[0] != seen[1]).any()
-    assert steps[GUIDED].model.term_scale.all()  # past the step at which the terms are scaled
+    assert steps[GUIDED].model.balance.scale.all()  # past the step at which the terms are scaled
 
 
 def test_parts_make_up_the_step_and_leave_no_trace(steps):

@@ -130,7 +130,8 @@ def test_contradictions_and_overwriting_are_refused(config, tmp_path, started):
 
 def test_anchor_needs_weights_to_hold_on_to(config, tmp_path, started):
     def anchored(work_dir, init_cfg=None, **options):
-        cfg = load_config(config, str(work_dir), {'model.terms': [dict(type='egmim_mm.PixelTerm'), dict(type='egmim_mm.AnchorTerm')]})
+        terms = [dict(type='egmim_mm.PixelTerm'), dict(type='egmim_mm.AnchorTerm')]
+        cfg = load_config(config, str(work_dir), {'model.terms': terms})
         cfg.model.backbone.init_cfg = init_cfg
         start_or_resume(cfg, **options)
 

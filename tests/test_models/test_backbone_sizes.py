@@ -15,7 +15,6 @@ BENCHMARKS = ('vaihingen', 'potsdam', 'loveda', 'isaid')
 VARIANTS = [f'{phase}_{name}_swin-{size}' for phase in ('egmim_dapt', 'simmim_dapt', 'upernet') for name in BENCHMARKS
             for size in ('small', 'base')] + [f'simmim_gppt_swin-{size}' for size in ('tiny', 'small', 'base')]
 WIDTHS = dict(tiny=[96, 192, 384, 768], small=[96, 192, 384, 768], base=[128, 256, 512, 1024])
-ARCH = dict(_delete_=True, embed_dims=8, depths=[1, 1, 1, 1], num_heads=[1, 2, 2, 4])
 
 
 @pytest.fixture
@@ -52,7 +51,8 @@ def test_variant_is_the_benchmark_with_another_backbone(on_meta, name):
 
 def segmentor(**options):
     cfg = Config.fromfile(CONFIGS / 'upernet_vaihingen.py')
-    cfg.merge_from_dict(dict(model=dict(backbone=dict(arch=ARCH)) | options))
+    cfg.model.backbone.arch = dict(embed_dims=8, depths=[1, 1, 1, 1], num_heads=[1, 2, 2, 4])
+    cfg.merge_from_dict(dict(model=options))
     return cfg
 
 
@@ -83,7 +83,7 @@ def test_a_backbone_that_does_not_tell_needs_in_channels(on_meta):
     cfg = segmentor(backbone=dict(_delete_=True, type='egmim_mm.SilentBackbone'))
     with pytest.raises(ValueError, match='model.decode_head.in_channels is missing.*SilentBackbone says.*: give it'):
         on_meta(cfg)
-    cfg.merge_from_dict(dict(model=dict(decode_head=dict(in_channels=[1, 2, 3, 4]), auxiliary_head=dict(in_channels=3))))
+    cfg.model.decode_head.in_channels, cfg.model.auxiliary_head.in_channels = [1, 2, 3, 4], 3
     assert on_meta(cfg).decode_head.in_channels == [1, 2, 3, 4]
 
 

@@ -197,7 +197,6 @@ def test_loss_without_a_position_in_training_says_what_is_missing(build, normali
     ('egmim_swin-base', WITH_NODATA), ('simmim_swin-base', dict(terms=[PIXEL, GRADIENT])),
     ('egmim_swin-base', dict(terms=[PIXEL, ANCHOR])), ('egmim_swin-base', dict(terms=[PIXEL, GRADIENT, ANCHOR])),
     ('egmim_swin-base', dict(terms=[PIXEL, dict(STRUCTURE, hog_bins=0)])),
-    ('egmim_swinv2-tiny', dict(terms=[PIXEL, ANCHOR])),
 ])
 def test_every_parameter_gets_a_gradient(build, normalized, name, options):
     model = build(name, **options)

@@ -29,7 +29,8 @@ def test_scales_are_set_once_and_early(build, normalized, max_iters, due):
     assert losses['loss_hog'].item() == pytest.approx(0.5 * scale[1].item() * losses['hog'].item(), rel=1e-5)
 
 
-@pytest.mark.parametrize('terms, names', [([PIXEL, STRUCTURE, GRADIENT], ['edge', 'hog', 'grad']), ([PIXEL, GRADIENT], ['grad'])])
+@pytest.mark.parametrize('terms, names', [([PIXEL, STRUCTURE, GRADIENT], ['edge', 'hog', 'grad']),
+                                          ([PIXEL, GRADIENT], ['grad'])])
 def test_gradient_term_is_rescaled_like_the_others(build, normalized, terms, names):
     model = build(terms=terms)
     assert model.balance.scale.tolist() == [0] * len(names)
@@ -72,6 +73,17 @@ def test_checkpoint_with_other_terms_is_refused(build):
             load(build())
         with pytest.raises(ValueError, match=r'has 0 \(none\): resume with the model.terms it was trained with'):
             load(build('simmim_swin-base'))
+
+
+def test_checkpoint_of_an_earlier_version_is_refused(build):
+    weights = build('simmim_swin-base').state_dict()
+    old = {key.replace('terms.pixel.head.', 'head.').replace('balance.scale', 'term_scale'): value
+           for key, value in weights.items()}
+    assert {'head.decoder.0.weight', 'term_scale'} <= set(old)
+    for load in (lambda model: model.load_state_dict(old), lambda model: load_state_dict(model, old)):
+        for name in ('simmim_swin-base', 'egmim_swin-base'):
+            with pytest.raises(ValueError, match='of an earlier version.* cannot be resumed. Start a new run .*--back'):
+                load(build(name))
 
 
 def test_step_reads_no_tensor_back(build, normalized, monkeypatch):

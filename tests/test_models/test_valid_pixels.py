@@ -113,7 +113,7 @@ def test_sample_without_data_counts_as_zero(build, normalized):
     inputs = normalized(images, model)
     mask = model.draw_mask(model.edge_prior(images), model.valid(inputs))
     assert mask[0].any() and not mask[1].any()
-    model.draw_mask = lambda edge, valid: mask[:len(edge)]
+    model.draw_mask = lambda edge, valid, seed: mask[:len(edge)]
     both, first = model.loss(inputs), model.loss(inputs[:1])
     for name in ('pixel', 'edge', 'hog', 'grad', 'anchor'):
         name = f'loss_{name}'

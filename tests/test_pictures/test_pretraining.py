@@ -171,5 +171,5 @@ def test_a_checkpoint_is_loaded_or_refused(toy_egmim, toy_config, tmp_path):
 
 def test_a_model_of_another_phase_is_refused():
     cfg = Config.fromfile(Path(__file__).resolve().parents[2] / 'configs/upernet_dubai.py')
-    with pytest.raises(ValueError, match='^upernet_dubai.py is no pretraining config: its model is egmim_mm.FittedEncoderDecoder'):
+    with pytest.raises(ValueError, match='^upernet_dubai.py is no pretraining config: its model is egmim_mm.Fitted'):
         build_model(cfg)
