@@ -1,4 +1,4 @@
 # As simmim_gppt_swin-tiny.py, with Swin-B
 _base_ = './simmim_gppt_swin-tiny.py'
 
-model = dict(backbone=dict(arch='base'), head=dict(in_channels=1024))
+model = dict(backbone=dict(arch='base'))

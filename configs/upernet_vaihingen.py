@@ -1,5 +1,5 @@
 _base_ = [
-    '_base_/models/upernet_swin-tiny.py',  # or upernet_swin-base.py
+    '_base_/models/upernet_swin-tiny.py',
     '_base_/datasets/vaihingen.py',
     '_base_/schedules/finetune.py',
     '_base_/segmentation_runtime.py'

@@ -31,10 +31,10 @@ def toy_config():
         cfg.default_scope = 'mmpretrain'
         cfg.model.backbone.update(arch=dict(embed_dims=8, depths=[2, 2, 2, 2], num_heads=[1, 2, 2, 4]), img_size=64,
                                   window_size=2)
-        cfg.model.head.in_channels = 64
-        if cfg.model.structure_head:
-            cfg.model.structure_head.update(in_channels=(8, 16), channels=8)
         cfg.merge_from_dict(dict(model=options))
+        for term in cfg.model.terms:
+            if term.type == 'egmim_mm.StructureTerm':
+                term.channels = 8
         return cfg
 
     return make

@@ -43,10 +43,10 @@ def test_grid_is_mask_times_target(mask, target):
     cfg = config(f'{mask}_{target}')
     generator = cfg.model.mask_generator
     assert {key: generator[key] for key in MASKS[mask]} == MASKS[mask]
-    assert cfg.model.head.loss.gamma == (0 if target == 'pixel' else 1)
+    assert cfg.model.terms[0].gamma == (0 if target == 'pixel' else 1)
     init_default_scope('mmpretrain')
     model = MODELS.build(cfg.model)
-    assert {'pixel', *model.terms} == LOSSES[target]
+    assert {name for term in model.terms.values() for name in term.loss_names} == LOSSES[target]
     # the rest is the same for all
     base = config('base')
     for key in ('optim_wrapper', 'train_cfg', 'train_dataloader', 'param_scheduler'):
@@ -61,9 +61,11 @@ def test_one_value_differs_from_the_base(name):
                   operator=('edge_prior', 'operator'))
     model, base = config(name).model, config('base').model
     if kind == 'lambda':
-        assert model.structure_weight == float(value) != base.structure_weight
+        assert model.terms[1].weight == float(value) != base.terms[1].weight
+        assert model.terms[0] == base.terms[0]
     elif kind == 'gamma':
-        assert model.head.loss.gamma == float(value) != base.head.loss.gamma
+        assert model.terms[0].gamma == float(value) != base.terms[0].gamma
+        assert model.terms[1] == base.terms[1]
     else:
         part, key = places[kind]
         assert str(model[part][key]) == value != str(base[part].get(key))

@@ -1,4 +1,4 @@
 # stays near the backbone it starts from: needs --backbone
 _base_ = './base.py'
 
-model = dict(backbone=dict(out_indices=(0, 1, 2, 3)), anchor=dict(weight=1.0))
+model = dict(terms=[*_base_.model.terms, dict(type='egmim_mm.AnchorTerm', weight=1.0)])

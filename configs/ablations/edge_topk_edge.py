@@ -3,4 +3,7 @@ _base_ = './base.py'
 
 model = dict(
     mask_generator=dict(policy='edge_topk', cell_size=16),
-    structure_head=dict(hog_bins=0))
+    terms=[
+        dict(type='egmim_mm.PixelTerm', gamma=1.0),
+        dict(type='egmim_mm.StructureTerm', hog_bins=0, weight=0.5),
+    ])

@@ -2,6 +2,5 @@
 _base_ = './base.py'
 
 model = dict(
-    backbone=dict(out_indices=(3, )),
     mask_generator=dict(policy='edge_topk', cell_size=16),
-    structure_head=None)
+    terms=[dict(type='egmim_mm.PixelTerm', gamma=1.0)])

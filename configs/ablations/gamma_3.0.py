@@ -1,3 +1,3 @@
 _base_ = './base.py'
 
-model = dict(head=dict(loss=dict(gamma=3.0)))
+model = dict(terms=[dict(type='egmim_mm.PixelTerm', gamma=3.0), _base_.model.terms[1]])

@@ -1,3 +1,3 @@
 _base_ = './base.py'
 
-model = dict(structure_weight=0.25)
+model = dict(terms=[_base_.model.terms[0], dict(type='egmim_mm.StructureTerm', weight=0.25)])

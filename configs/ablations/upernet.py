@@ -1,7 +1,4 @@
 # Fine-tuning of the backbones pretrained in this folder, on two labelled images of Dubai
 _base_ = '../dubai_cpu/upernet.py'
 
-model = dict(
-    backbone=dict(arch=dict(embed_dims=32, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8])),
-    decode_head=dict(in_channels=[32, 64, 128, 256]),
-    auxiliary_head=dict(in_channels=128))
+model = dict(backbone=dict(arch=dict(embed_dims=32, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8])))

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from egmim_mm.band_order import swap_rgb_bgr
 from egmim_mm.models import EGMIM, MaskedSwinTransformer
-from egmim_mm.models.heads import structure
+from egmim_mm.models.terms import structure
 from egmim_mm.registry import MODELS
 from egmim_mm.synthetic import make_scene
 
@@ -47,15 +47,14 @@ def as_simmim(model: dict) -> dict:
     return dict(
         type='egmim_mm.EGMIM',
         data_preprocessor=deepcopy(model.data_preprocessor),
-        backbone={**deepcopy(model.backbone), 'out_indices': (3, )},
+        backbone=deepcopy(model.backbone),
         mask_generator={'type': 'egmim_mm.EdgeGuidedMaskGenerator', **model.get('mask_generator', {}),
                         'policy': 'random'},
-        head=dict(type='egmim_mm.EdgeWeightedReconstructionHead', in_channels=model.head.in_channels,
-                  loss=dict(type='egmim_mm.EdgeWeightedL1Loss', gamma=0.0)))
+        terms=[dict(type='egmim_mm.PixelTerm', gamma=0.0)])
 
 
-def stock_simmim(model: dict) -> dict:
-    """Config of MMPretrain's SimMIM with the backbone of an EGMIM config; only the last stage is read."""
+def stock_simmim(model: dict, channels: int) -> dict:
+    """Config of MMPretrain's SimMIM with the backbone of an EGMIM config, whose last stage has ``channels``."""
     ours = {name: p.default for name, p in inspect.signature(MaskedSwinTransformer).parameters.items()
             if p.default is not p.empty}
     backbone = {**ours, **deepcopy(model.backbone), 'type': 'SimMIMSwinTransformer', 'out_indices': (3, )}
@@ -66,7 +65,7 @@ def stock_simmim(model: dict) -> dict:
         type='SimMIM',
         data_preprocessor={k: v for k, v in model.data_preprocessor.items() if k != 'type'},
         backbone=backbone,
-        neck=dict(type='SimMIMLinearDecoder', in_channels=model.head.in_channels, encoder_stride=32),
+        neck=dict(type='SimMIMLinearDecoder', in_channels=channels, encoder_stride=32),
         head=dict(type='SimMIMHead', patch_size=4,
                   loss=dict(type='PixelReconstructionLoss', criterion='L1', channel=3)))
 
@@ -130,7 +129,6 @@ class TrainingStep:
         parts = [
             (model.data_preprocessor, 'forward', 'normalisation'),
             (model.backbone, 'forward', 'backbone, forward'),
-            (model.head, 'loss', 'pixel head and loss'),
             (self.optimizer, 'backward', 'backward'),
             (self.optimizer, 'step', 'clipping and AdamW'),
             (self.optimizer, 'zero_grad', 'clipping and AdamW'),
@@ -138,11 +136,13 @@ class TrainingStep:
         ]
         if isinstance(model, EGMIM):
             parts += [(model, 'images', 'edge prior'), (model.edge_prior, 'forward', 'edge prior'),
-                      (model, 'draw_mask', 'mask'), (model.head, 'forward', 'pixel head and loss')]
-            if model.structure_head is not None:
-                parts += [(model.structure_head, 'loss', 'structure head and losses'), (structure, 'hog', 'HOG target')]
+                      (model, 'draw_mask', 'mask')]
+            for name, term in model.terms.items():
+                parts += [(term, method, f'{name} term') for method in ('predict', 'losses')]
+            if 'structure' in model.terms:
+                parts += [(structure, 'hog', 'HOG target')]
         else:
-            parts += [(model.neck, 'forward', 'pixel head and loss')]
+            parts += [(model.neck, 'forward', 'pixel term'), (model.head, 'loss', 'pixel term')]
         with ExitStack() as stack:
             for owner, name, part in parts:
                 stack.enter_context(mock.patch.object(owner, name, timer.wrap(part, getattr(owner, name))))
@@ -168,13 +168,13 @@ def build_steps(cfg: Config, batch: int, size: int | None, amp: bool,
     egmim = MODELS.build(deepcopy(config))
     egmim.init_weights()
     simmim = MODELS.build(as_simmim(config))
-    stock = MMPRETRAIN.build(stock_simmim(config))
+    stock = MMPRETRAIN.build(stock_simmim(config, egmim.backbone.num_features[3]))
     shared = {key: value for key, value in egmim.backbone.state_dict().items()
               if not key.startswith(('norm0', 'norm1', 'norm2'))}
     for other in (simmim, stock):
         other.backbone.load_state_dict(shared)
-    for decoder in (simmim.head.decoder, stock.neck.decoder):
-        decoder.load_state_dict(egmim.head.decoder.state_dict())
+    for decoder in (simmim.terms['pixel'].head.decoder, stock.neck.decoder):
+        decoder.load_state_dict(egmim.terms['pixel'].head.decoder.state_dict())
     simmim.set_iteration(0, 1, 0)
     masks = simmim.draw_mask(images[:, :1].float()).long()
     return {

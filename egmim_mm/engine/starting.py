@@ -51,7 +51,7 @@ def start_or_resume(cfg: Config,
         options |= dict(trust=True) if trust else {}
         cfg.model.backbone.init_cfg = dict(
             type='egmim_mm.BridgedCheckpoint', source=cfg.backbone_source.path, **options)
-    if cfg.model.get('anchor') is not None:
+    if any(str(term.get('type')).endswith('AnchorTerm') for term in cfg.model.get('terms') or []):
         _check_anchor(cfg.model.backbone)
 
 
@@ -59,5 +59,5 @@ def _check_anchor(backbone: dict) -> None:
     starts = backbone.get('init_cfg') or []
     starts = [starts] if isinstance(starts, dict) else starts
     if not any(start.get('source') or start.get('checkpoint') for start in starts):
-        raise LaunchError('model.anchor holds the backbone near the weights it starts from, and these would be random: '
-                          'give --backbone (or model.backbone.init_cfg with a checkpoint), or set model.anchor=None')
+        raise LaunchError('AnchorTerm holds the backbone near the weights it starts from, and these would be random: '
+                          'give --backbone (or model.backbone.init_cfg with a checkpoint), or leave it out of model.terms')

@@ -1,12 +1,24 @@
 from .backbones import MaskedSwinTransformer, MaskedSwinTransformerV2
 from .data_preprocessor import BandDataPreprocessor
 from .edge_guidance import EdgeGuidedMaskGenerator, EdgePrior
-from .heads import EdgeStructureHead, EdgeWeightedReconstructionHead
+from .egmim import EGMIM
+from .fitted_encoder_decoder import FittedEncoderDecoder
 from .losses import CellMSELoss, CosineAnchorLoss, EdgeWeightedL1Loss, GradientL1Loss
-from .selfsup import EGMIM
+from .terms import (
+    AnchorTerm,
+    EdgeStructureHead,
+    EdgeWeightedReconstructionHead,
+    GradientTerm,
+    LossTerm,
+    MaskedBatch,
+    PixelTerm,
+    StructureTerm,
+    TermBalance,
+)
 
 __all__ = [
-    'EGMIM', 'BandDataPreprocessor', 'CellMSELoss', 'CosineAnchorLoss', 'EdgeGuidedMaskGenerator', 'EdgePrior',
-    'EdgeStructureHead', 'EdgeWeightedL1Loss', 'EdgeWeightedReconstructionHead', 'GradientL1Loss',
-    'MaskedSwinTransformer', 'MaskedSwinTransformerV2'
+    'EGMIM', 'AnchorTerm', 'BandDataPreprocessor', 'CellMSELoss', 'CosineAnchorLoss', 'EdgeGuidedMaskGenerator',
+    'EdgePrior', 'EdgeStructureHead', 'EdgeWeightedL1Loss', 'EdgeWeightedReconstructionHead', 'FittedEncoderDecoder',
+    'GradientL1Loss', 'GradientTerm', 'LossTerm', 'MaskedBatch', 'MaskedSwinTransformer', 'MaskedSwinTransformerV2',
+    'PixelTerm', 'StructureTerm', 'TermBalance'
 ]

@@ -71,7 +71,7 @@ def picture_size(model: EGMIM) -> int:
 
 @torch.no_grad()
 def reconstruction_panels(model: EGMIM, tile: Tile, seed: int = 0) -> Panels:
-    """Image, edge prior, masked image, reconstruction and, with a structure head, its edges.
+    """Image, edge prior, masked image, reconstruction and, with a structure term, its edges.
 
     Visible pixels of the reconstruction are the image's own.
 
@@ -88,11 +88,8 @@ def reconstruction_panels(model: EGMIM, tile: Tile, seed: int = 0) -> Panels:
         'masked': _rgb(shown['masked'][0]),
         'reconstruction': _rgb(shown['reconstruction'][0])
     }
-    if model.structure_head is not None:
-        tokens = model.backbone.patch_embed.projection.stride[0]
-        mask = shown['mask'][:, 0, ::tokens, ::tokens].bool()
-        features = dict(zip(model.backbone.out_indices, model.backbone(inputs, mask)))
-        predicted = model.structure_head([features[0], features[1]])[:, :1].float()
+    if 'structure' in model.terms:
+        predicted = model.terms['structure'].predict(model.encode(inputs, seed=seed))[:, :1].float()
         panels['predicted edges'] = _edge(F.interpolate(predicted, size=inputs.shape[-2:], mode='nearest'))
     return panels
 

@@ -17,9 +17,9 @@ def toy(name='egmim_swin-pico', **backbone):
     cfg = Config.fromfile(CONFIGS / f'{name}.py')
     cfg.model.backbone.update(
         arch=dict(embed_dims=8, depths=[1, 2, 1, 1], num_heads=[1, 2, 2, 4]), img_size=64, **backbone)
-    cfg.model.head.in_channels = 64
-    if cfg.model.structure_head:
-        cfg.model.structure_head.update(in_channels=(8, 16), channels=8)
+    for term in cfg.model.terms:
+        if term.type == 'egmim_mm.StructureTerm':
+            term.channels = 8
     return cfg
 
 
@@ -76,19 +76,19 @@ def test_a_step_trains_and_draws_new_masks(steps):
         if name != STOCK:
             handle.remove()
             assert len(seen) == 2 and (seen[0] != seen[1]).any()
-    assert steps[GUIDED].model.term_scale.all()  # past the step at which the terms are scaled
+    assert steps[GUIDED].model.balance.scale.all()  # past the step at which the terms are scaled
 
 
 def test_parts_make_up_the_step_and_leave_no_trace(steps):
     ticks = iter(range(10**6))
     profile = profile_steps(steps, 3, lambda: next(ticks))
-    shared = {'other', 'normalisation', 'backbone, forward', 'pixel head and loss', 'backward', 'clipping and AdamW'}
+    shared = {'other', 'normalisation', 'backbone, forward', 'pixel term', 'backward', 'clipping and AdamW'}
     assert set(profile[STOCK]) == shared
     assert set(profile[PLAIN]) == shared | {'edge prior', 'mask'}
-    assert set(profile[GUIDED]) == set(profile[PLAIN]) | {'structure head and losses', 'HOG target'}
+    assert set(profile[GUIDED]) == set(profile[PLAIN]) | {'structure term', 'HOG target'}
     assert all(value > 0 for times in profile.values() for value in times.values())
     for step in steps.values():
-        for module in (step.model, step.model.backbone, step.model.head, step.model.data_preprocessor, step.optimizer):
+        for module in (step.model, step.model.backbone, step.model.data_preprocessor, step.optimizer):
             assert not {'forward', 'loss', 'images', 'draw_mask', 'train_step', 'step'} & set(vars(module))
 
 

@@ -26,10 +26,8 @@ def swin(seed=0, **options):
 def pretrained(seed=1):
     init_default_scope('mmpretrain')
     model = EGMIM(
-        backbone=dict(type='egmim_mm.MaskedSwinTransformer', arch=ARCH, img_size=64, window_size=4,
-                      out_indices=(0, 1, 3)),
-        head=dict(type='egmim_mm.EdgeWeightedReconstructionHead', in_channels=64),
-        structure_head=dict(type='egmim_mm.EdgeStructureHead', in_channels=(8, 16)))
+        backbone=dict(type='egmim_mm.MaskedSwinTransformer', arch=ARCH, img_size=64, window_size=4),
+        terms=[dict(type='egmim_mm.PixelTerm'), dict(type='egmim_mm.StructureTerm')])
     torch.manual_seed(seed)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter)
@@ -72,7 +70,7 @@ def test_pretraining_to_segmentation(tmp_path):
     assert report.counts()['mask token'] == [0, 0, 0, 0, 0, 1]
     total = re.search(r'all +(\d+) +0 +0 +2 +0 +1', text)
     assert int(total[1]) == len(report.loaded)
-    assert {key.partition('.')[0] for key in report.outside} == {'head', 'structure_head', 'term_scale'}
+    assert {key.partition('.')[0] for key in report.outside} == {'terms', 'balance'}
 
 
 @pytest.mark.parametrize('wrap', [

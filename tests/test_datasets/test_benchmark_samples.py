@@ -36,8 +36,7 @@ def test_samples_load_and_train(shared_data, name, monkeypatch, request):
         assert np.array(mask).size - sum(counts) == ignored
 
     cfg.model.backbone.arch = dict(embed_dims=8, depths=[2, 2, 2, 2], num_heads=[1, 2, 2, 4])
-    cfg.model.decode_head.update(in_channels=[8, 16, 32, 64], channels=8)
-    cfg.model.auxiliary_head.update(in_channels=32, channels=8)
+    cfg.model.decode_head.channels = cfg.model.auxiliary_head.channels = 8
     model = MODELS.build(cfg.model)
     losses = model(**model.data_preprocessor(next(iter(loader)), True), mode='loss')
     losses['decode.loss_ce'].backward()

@@ -130,12 +130,13 @@ def test_contradictions_and_overwriting_are_refused(config, tmp_path, started):
 
 def test_anchor_needs_weights_to_hold_on_to(config, tmp_path, started):
     def anchored(work_dir, init_cfg=None, **options):
-        cfg = load_config(config, str(work_dir), {'model.anchor.weight': 1.0})
+        terms = [dict(type='egmim_mm.PixelTerm'), dict(type='egmim_mm.AnchorTerm')]
+        cfg = load_config(config, str(work_dir), {'model.terms': terms})
         cfg.model.backbone.init_cfg = init_cfg
         start_or_resume(cfg, **options)
 
     for nothing in (None, dict(type='TruncNormal', layer='Linear'), [dict(type='Constant', layer='LayerNorm', val=1)]):
-        with pytest.raises(LaunchError, match='model.anchor .* would be random: give --backbone .* or set'):
+        with pytest.raises(LaunchError, match='AnchorTerm .* would be random: give --backbone .* or leave it out'):
             anchored(tmp_path / 'new', nothing)
     anchored(tmp_path / 'new', backbone=str(started))
     anchored(tmp_path / 'new', dict(type='Pretrained', checkpoint='gppt.pth'))

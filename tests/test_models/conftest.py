@@ -21,11 +21,11 @@ def build():
         whole = Config.fromfile(CONFIGS / f'{name}.py')
         cfg = whole.model
         cfg.backbone.update(arch=ARCH, img_size=64, window_size=4)
-        cfg.head.in_channels = 64
-        if cfg.structure_head:
-            cfg.structure_head.update(in_channels=(8, 16), channels=8)
         whole.merge_from_dict(dict(model=options))
         cfg = whole.model
+        for term in cfg.terms:
+            if term.type == 'egmim_mm.StructureTerm':
+                term.channels = 8
         torch.manual_seed(seed)
         model = MODELS.build(cfg)
         model.init_weights()

@@ -1,14 +1,16 @@
 """EGMIM: its losses, its masks and pictures, and that every parameter learns."""
 import pytest
 import torch
+from egmim_terms import ANCHOR, EVERYTHING, GRADIENT, PIXEL, STRUCTURE
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS as MMPRETRAIN
 from mmpretrain.structures import DataSample
 
+from egmim_mm.models import MaskedBatch
+
 ARCH = dict(embed_dims=8, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8])
 IMAGES = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-EVERYTHING = dict(grad_weight=0.25, anchor=dict(weight=1.0), nodata=dict(value=0),
-                  backbone=dict(out_indices=(0, 1, 2, 3)))
+WITH_NODATA = dict(terms=EVERYTHING, nodata=dict(value=0))
 
 
 def total(losses):
@@ -33,7 +35,7 @@ def test_without_guidance_it_is_simmim(build, normalized):
         head=dict(type='SimMIMHead', patch_size=4,
                   loss=dict(type='PixelReconstructionLoss', criterion='L1', channel=3))))
     stock.backbone.load_state_dict(ours.backbone.state_dict())
-    stock.neck.load_state_dict(ours.head.state_dict(), strict=False)
+    stock.neck.load_state_dict(ours.terms['pixel'].head.state_dict())
     stock.train()
     inputs = normalized(IMAGES, ours)
     losses = ours.loss(inputs)
@@ -68,10 +70,12 @@ def test_losses_are_those_of_the_parts(build, normalized):
     stage1, stage2, stage4 = model.backbone(inputs, mask)
     pixels = mask.repeat_interleave(4, 1).repeat_interleave(4, 2)[:, None]
     weight = pixels * (1 + edge)
-    error = (model.head(stage4) - inputs).abs()
+    error = (model.terms['pixel'].head(stage4) - inputs).abs()
     expected = ((error * weight).sum((1, 2, 3)) / (3 * weight.sum((1, 2, 3)))).mean()
     assert losses['loss_pixel'].item() == pytest.approx(expected.item(), rel=1e-4)
-    terms = model.structure_head.loss([stage1, stage2], IMAGES, mask, edge)
+    batch = MaskedBatch(inputs, IMAGES, edge, mask, {0: stage1, 1: stage2})
+    structure = model.terms['structure']
+    terms = structure.losses(structure.predict(batch), batch)
     assert list(terms) == ['edge', 'hog']
     for name, term in terms.items():
         assert losses[name].item() == pytest.approx(term.item(), rel=1e-4)
@@ -79,7 +83,7 @@ def test_losses_are_those_of_the_parts(build, normalized):
         assert losses[f'loss_{name}'].requires_grad and not losses[name].requires_grad
 
 
-@pytest.mark.parametrize('options', [{}, EVERYTHING], ids=['default', 'everything'])
+@pytest.mark.parametrize('options', [{}, WITH_NODATA], ids=['default', 'everything'])
 def test_batch_loss_is_the_mean_of_its_halves(build, normalized, monkeypatch, options):
     # what makes two processes equal one: each takes every second sample, with that sample's mask
     model = random_weights(build(**options))
@@ -90,8 +94,8 @@ def test_batch_loss_is_the_mean_of_its_halves(build, normalized, monkeypatch, op
     assert len(whole) == (9 if options else 5)
     halves = []
     for rank in (0, 1):
-        monkeypatch.setattr('egmim_mm.models.selfsup.egmim.dist.get_rank', lambda rank=rank: rank)
-        monkeypatch.setattr('egmim_mm.models.selfsup.egmim.dist.get_world_size', lambda: 2)
+        monkeypatch.setattr('egmim_mm.models.edge_guided_masking.dist.get_rank', lambda rank=rank: rank)
+        monkeypatch.setattr('egmim_mm.models.edge_guided_masking.dist.get_world_size', lambda: 2)
         halves.append(model.loss(inputs[rank::2]))
     for name, value in whole.items():
         assert value.item() == pytest.approx((halves[0][name] + halves[1][name]).item() / 2, rel=1e-4), name
@@ -106,7 +110,7 @@ def test_flat_batch_gives_finite_losses_and_gradients(build, normalized, name, v
     total(losses).backward()
     assert all(torch.isfinite(v).all() for v in losses.values())
     assert all(torch.isfinite(p.grad).all() for p in model.parameters())
-    assert torch.isfinite(model.term_scale).all()
+    assert torch.isfinite(model.balance.scale).all()
 
 
 def test_mixed_precision(build, normalized):
@@ -122,7 +126,7 @@ def test_mixed_precision(build, normalized):
 
 
 def test_gradient_term_is_that_of_the_composite_image(build, normalized):
-    model = random_weights(build(grad_weight=0.25))
+    model = random_weights(build(terms=[PIXEL, STRUCTURE, GRADIENT]))
     model.set_iteration(37, 1000, 5)
     inputs = normalized(IMAGES, model)
     losses, plain = model.loss(inputs), random_weights(build())
@@ -131,7 +135,7 @@ def test_gradient_term_is_that_of_the_composite_image(build, normalized):
         assert torch.equal(losses[name], value), name  # the other terms are as without it
     mask = model.draw_mask(model.edge_prior(IMAGES))
     hidden = mask.repeat_interleave(4, 1).repeat_interleave(4, 2)[:, None]
-    composite = torch.where(hidden, model.head(model.backbone(inputs, mask)[-1]), inputs)
+    composite = torch.where(hidden, model.terms['pixel'].head(model.backbone(inputs, mask)[-1]), inputs)
     values = []
     for c, x, m in zip(composite, inputs, hidden[:, 0]):
         down, across = m[1:] | m[:-1], m[:, 1:] | m[:, :-1]
@@ -162,8 +166,8 @@ def test_mask_of_a_seed_is_fixed(build, monkeypatch):
     first = model.draw_mask(edge, seed=7)
     assert (model.draw_mask(edge, seed=8) != first).any()
     model.set_iteration(400, 1000, 3)
-    monkeypatch.setattr('egmim_mm.models.selfsup.egmim.dist.get_rank', lambda: 1)
-    monkeypatch.setattr('egmim_mm.models.selfsup.egmim.dist.get_world_size', lambda: 2)
+    monkeypatch.setattr('egmim_mm.models.edge_guided_masking.dist.get_rank', lambda: 1)
+    monkeypatch.setattr('egmim_mm.models.edge_guided_masking.dist.get_world_size', lambda: 2)
     assert torch.equal(model.draw_mask(edge, seed=7), first)
     model.iteration = None
     assert torch.equal(model.draw_mask(edge, seed=7), first)
@@ -190,12 +194,14 @@ def test_loss_without_a_position_in_training_says_what_is_missing(build, normali
 
 @pytest.mark.parametrize('name, options', [
     ('egmim_swin-tiny', {}), ('egmim_swin-nano', {}), ('simmim_swin-tiny', {}), ('simmim_swin-nano', {}),
-    ('egmim_swin-base', EVERYTHING), ('simmim_swin-base', dict(grad_weight=1.0)),
+    ('egmim_swin-base', WITH_NODATA), ('simmim_swin-base', dict(terms=[PIXEL, GRADIENT])),
+    ('egmim_swin-base', dict(terms=[PIXEL, ANCHOR])), ('egmim_swin-base', dict(terms=[PIXEL, GRADIENT, ANCHOR])),
+    ('egmim_swin-base', dict(terms=[PIXEL, dict(STRUCTURE, hog_bins=0)])),
 ])
 def test_every_parameter_gets_a_gradient(build, normalized, name, options):
     model = build(name, **options)
-    if model.structure_head is not None:  # its last convolution starts at zero
-        torch.nn.init.normal_(model.structure_head.predict[1].weight, std=0.1)
+    if 'structure' in model.terms:  # its last convolution starts at zero
+        torch.nn.init.normal_(model.terms['structure'].head.predict[1].weight, std=0.1)
     total(model.loss(normalized(IMAGES, model))).backward()
     assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
 
@@ -240,7 +246,7 @@ def test_pictures_do_not_depend_on_mode_or_precision(build, normalized):
     model.iteration = None
     inputs = normalized(IMAGES, model)
     model.train()
-    model.head.eval()
+    model.terms['pixel'].eval()
     modes = [module.training for module in model.modules()]
     first = model.reconstruct(inputs, seed=1)
     assert [module.training for module in model.modules()] == modes

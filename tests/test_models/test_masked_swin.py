@@ -167,9 +167,9 @@ def test_new_mask_token_learns(tmp_path, kind):
     weights = {k: v for k, v in swin(seed=5, kind=kind).state_dict().items() if k != 'mask_token'}
     torch.save(weights, tmp_path / 'supervised.pth')
     model = EGMIM(
-        backbone=dict(type=f'egmim_mm.{kind.__name__}', arch=ARCH, img_size=64, window_size=4, out_indices=(3, ),
+        backbone=dict(type=f'egmim_mm.{kind.__name__}', arch=ARCH, img_size=64, window_size=4,
                       init_cfg=dict(type='egmim_mm.BridgedCheckpoint', source=str(tmp_path / 'supervised.pth'))),
-        head=dict(type='egmim_mm.EdgeWeightedReconstructionHead', in_channels=64))
+        terms=[dict(type='egmim_mm.PixelTerm')])
     model.init_weights()
     model.set_iteration(0, 10, 0)
     token = model.backbone.mask_token

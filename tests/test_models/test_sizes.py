@@ -3,6 +3,7 @@ from functools import partial
 
 import pytest
 import torch
+from egmim_terms import GRADIENT, PIXEL, STRUCTURE
 from mmengine.registry import init_default_scope
 from mmpretrain.structures import DataSample
 
@@ -33,14 +34,14 @@ def test_image_sizes_with_their_windows(build, name, size, window):
 
 def bands(number, **options):
     return dict(
-        backbone=dict(in_channels=number), head=dict(out_channels=number),
+        backbone=dict(in_channels=number),
         data_preprocessor=dict(mean=[10.0 * (i + 1) for i in range(number)], std=[5.0 + i for i in range(number)],
                                bgr_to_rgb=False)) | options
 
 
 @pytest.mark.parametrize('number', [1, 2, 4, 8])
 def test_any_number_of_bands(build, number):
-    model = build(grad_weight=0.5, **bands(number))
+    model = build(terms=[PIXEL, STRUCTURE, GRADIENT], **bands(number))
     pixels = torch.randint(0, 256, (2, number, 64, 64), dtype=torch.uint8)
     data = model.data_preprocessor(dict(inputs=pixels, data_samples=[DataSample()] * 2))
     mean, std = model.data_preprocessor.mean, model.data_preprocessor.std
@@ -50,7 +51,7 @@ def test_any_number_of_bands(build, number):
     losses = model.loss(**data)
     mask = model.draw_mask(model.edge_prior(pixels / 255))
     hidden = mask.repeat_interleave(4, 1).repeat_interleave(4, 2)[:, None].float()
-    prediction = model.head(model.backbone(data['inputs'], mask)[-1])
+    prediction = model.terms['pixel'].head(model.backbone(data['inputs'], mask)[-1])
     assert prediction.shape == (2, number, 64, 64)
     weight = hidden * (1 + model.edge_prior(pixels / 255))
     error = ((prediction - data['inputs']).abs() * weight).sum((1, 2, 3)) / (number * weight.sum((1, 2, 3)))
@@ -58,7 +59,7 @@ def test_any_number_of_bands(build, number):
     total(losses).backward()
     # every band is seen and predicted
     assert model.backbone.patch_embed.projection.weight.grad.abs().sum((0, 2, 3)).min() > 0
-    assert model.head.decoder[0].bias.grad.view(number, -1).abs().sum(1).min() > 0
+    assert model.terms['pixel'].head.decoder[0].bias.grad.view(number, -1).abs().sum(1).min() > 0
     shown = model.reconstruct(data['inputs'], seed=0)
     assert shown['reconstruction'].shape == (2, number, 64, 64) and shown['mask'].shape == (2, 1, 64, 64)
 
@@ -74,19 +75,28 @@ def test_preprocessor_equals_mmpretrains(build):
 
 
 @pytest.mark.parametrize('options, message', [
-    (bands(4, head=dict(out_channels=3)), 'backbone.in_channels is 4, head.out_channels is 3'),
-    (bands(4, backbone=dict(in_channels=3)), 'backbone.in_channels is 3, head.out_channels is 4'),
+    (bands(4, backbone=dict(in_channels=3)), 'backbone.in_channels is 3, data_preprocessor.mean has 4 values'),
     (bands(4, data_preprocessor=dict()), r'backbone.in_channels is 4, data_preprocessor.mean has 3 values'),
     (bands(4, data_preprocessor=dict(mean=[0.0], std=[1.0])), 'bgr_to_rgb=True is for three bands'),
     (bands(4, data_preprocessor=dict(mean=[0.0] * 4, std=[1.0] * 4)), 'bgr_to_rgb=True is for three bands, mean has 4'),
     (bands(4, data_preprocessor=dict(mean=[0.0] * 4, std=[1.0] * 3)), 'mean and std need one value per band'),
     (dict(data_preprocessor=dict(std=[1.0, 0.0, 1.0])), 'std above 0'),
     (dict(data_preprocessor=dict(_delete_=True, type='SelfSupDataPreprocessor')), 'mean has 0 values'),
-    (dict(head=dict(in_channels=768)), 'head.in_channels is 768, the last stage of the backbone has 64'),
-    (dict(structure_head=dict(in_channels=(96, 192))), r'structure_head.in_channels is \(96, 192\), .* \(8, 16\)'),
-    (dict(backbone=dict(out_indices=(3, ))), r'the heads read the stages \[0, 1, 3\], the backbone returns .*\(3,\)'),
-    (dict(backbone=dict(out_indices=(0, 4))), r'out_indices must name stages out of 0, 1, 2, 3, got \(0, 4\)'),
-    (dict(grad_weight=-1.0), 'grad_weight must not be negative'),
+    (dict(backbone=dict(out_indices=(3, ))),
+     r'out_indices is \(3,\), but the terms read the stages \(0, 1, 3\): leave it'),
+    (dict(terms=[PIXEL, dict(GRADIENT, weight=-1.0)]),
+     'GradientTerm: weight must be above 0, got -1.0; .* leave it out'),
+    (dict(terms=[GRADIENT, PIXEL]), "GradientTerm reads the prediction of the term 'pixel': put that before it"),
+    (dict(terms=[PIXEL, PIXEL]), "the term or loss 'pixel' twice"),
+    (dict(terms=[STRUCTURE]), r"needs a PixelTerm.*write model.terms=\[dict\(type='egmim_mm.PixelTerm'"),
+    (dict(terms=[]), 'model.terms needs a PixelTerm'),
+    (dict(head=dict(in_channels=768)),
+     r"model.head is no setting any more, .* write model.terms=\[dict\(type='egmim_mm.Pi"),
+    (dict(structure_head=None), 'model.structure_head is no setting .*StructureTerm.*or leave it out there'),
+    (dict(structure_weight=1.0), r"write dict\(type='egmim_mm.StructureTerm', weight=0.5\) in model.terms"),
+    (dict(grad_weight=0.5), r"write dict\(type='egmim_mm.GradientTerm', weight=0.5\) in model.terms"),
+    (dict(anchor=dict(weight=1.0)), r"write dict\(type='egmim_mm.AnchorTerm', weight=1.0\) in model.terms"),
+    (dict(rescale_at=50), r'write model.balance=dict\(rescale_at=200\)'),
     (dict(nodata=dict(value=[0, 0])), r'V a number or one per band \(3\)'),
 ])
 def test_parts_that_do_not_fit_are_refused_when_built(build, options, message):

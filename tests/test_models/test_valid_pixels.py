@@ -2,10 +2,11 @@
 import numpy as np
 import pytest
 import torch
+from egmim_terms import EVERYTHING
 from mmpretrain.datasets.transforms import PackInputs
 from mmpretrain.structures import DataSample
 
-from egmim_mm.models.selfsup.valid_pixels import holds_data, nodata_tensor, packed_valid
+from egmim_mm.models.valid_pixels import holds_data, nodata_tensor, packed_valid
 
 IMAGES = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 0.9 + 0.05
 
@@ -88,8 +89,7 @@ def test_no_data_is_never_hidden_and_guides_nothing(build, normalized):
 
 @pytest.mark.parametrize('given', ['value', 'mask'])
 def test_batch_without_data_has_zero_loss_and_finite_gradients(build, normalized, given):
-    model = build(grad_weight=0.5, anchor=dict(weight=1.0), backbone=dict(out_indices=(0, 1, 2, 3)),
-                  nodata=dict(value=0) if given == 'value' else None)
+    model = build(terms=EVERYTHING, nodata=dict(value=0) if given == 'value' else None)
     black = normalized(torch.zeros(2, 3, 64, 64), model)
     samples = [sample(np.zeros((64, 64), bool))] * 2 if given == 'mask' else None
     model.set_iteration(500, 1000, 0)
@@ -99,14 +99,13 @@ def test_batch_without_data_has_zero_loss_and_finite_gradients(build, normalized
     assert len(losses) == 9
     assert all(torch.isfinite(p.grad).all() for p in model.parameters())
     # it says nothing about the balance of the terms either
-    assert not model.term_scale.any()
+    assert not model.balance.scale.any()
     model.loss(normalized(IMAGES, model))
-    assert model.term_scale.all()
+    assert model.balance.scale.all()
 
 
 def test_sample_without_data_counts_as_zero(build, normalized):
-    model = build(grad_weight=0.5, anchor=dict(weight=1.0), backbone=dict(out_indices=(0, 1, 2, 3)),
-                  nodata=dict(value=0))
+    model = build(terms=EVERYTHING, nodata=dict(value=0))
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, 0, 0.2)
     images = IMAGES[:2].clone()
@@ -114,7 +113,7 @@ def test_sample_without_data_counts_as_zero(build, normalized):
     inputs = normalized(images, model)
     mask = model.draw_mask(model.edge_prior(images), model.valid(inputs))
     assert mask[0].any() and not mask[1].any()
-    model.draw_mask = lambda edge, valid: mask[:len(edge)]
+    model.draw_mask = lambda edge, valid, seed: mask[:len(edge)]
     both, first = model.loss(inputs), model.loss(inputs[:1])
     for name in ('pixel', 'edge', 'hog', 'grad', 'anchor'):
         name = f'loss_{name}'

@@ -69,11 +69,11 @@ def test_what_is_hidden_does_not_leak_into_the_reconstruction(toy_egmim):
 
 
 @pytest.mark.parametrize('strength', [0.0, 0.4, 1.0])
-def test_predicted_edges_are_those_of_the_structure_head(toy_egmim, strength):
+def test_predicted_edges_are_those_of_the_structure_term(toy_egmim, strength):
     model = toy_egmim()
-    model.structure_head.predict[1].weight.data.zero_()
-    model.structure_head.predict[1].bias.data.fill_(9.0)
-    model.structure_head.predict[1].bias.data[0] = strength
+    model.terms['structure'].head.predict[1].weight.data.zero_()
+    model.terms['structure'].head.predict[1].bias.data.fill_(9.0)
+    model.terms['structure'].head.predict[1].bias.data[0] = strength
     panel = reconstruction_panels(model, make_tile())['predicted edges']
     assert np.array_equal(panel, edge_to_rgb(np.full((96, 64), strength)))
 
@@ -85,7 +85,7 @@ def test_simmim_has_no_predicted_edges(toy_egmim):
 
 def test_of_many_bands_three_are_shown_and_the_title_says_so(toy_egmim):
     model = toy_egmim(data_preprocessor=dict(mean=[100.0] * 5, std=[50.0] * 5, bgr_to_rgb=False),
-                      backbone=dict(in_channels=5), head=dict(out_channels=5))
+                      backbone=dict(in_channels=5))
     tile = make_tile(bands=5)
     panels = reconstruction_panels(model, tile)
     assert np.array_equal(panels['image (bands 1-3 of 5)'], tile.image[..., :3])
@@ -160,16 +160,16 @@ def test_a_checkpoint_is_loaded_or_refused(toy_egmim, toy_config, tmp_path):
     assert not loaded.training
     assert all(torch.equal(value, model.state_dict()[key]) for key, value in loaded.state_dict().items())
 
-    cfg.model.structure_head.channels = 16
+    cfg.model.terms[1].channels = 16
     with pytest.raises(CheckpointError, match='last.pth does not hold the weights of this config.*5 weights differ, '
-                       'the first is structure_head.project.0.weight'):
+                       'the first is terms.structure.head.project.0.weight'):
         load_model(cfg, tmp_path)
-    cfg.model.structure_head = None
-    with pytest.raises(CheckpointError, match='the first is term_scale'):
+    del cfg.model.terms[1]
+    with pytest.raises(CheckpointError, match='the first is balance.scale'):
         load_model(cfg, tmp_path)
 
 
 def test_a_model_of_another_phase_is_refused():
     cfg = Config.fromfile(Path(__file__).resolve().parents[2] / 'configs/upernet_dubai.py')
-    with pytest.raises(ValueError, match='^upernet_dubai.py is no pretraining config: its model is EncoderDecoder'):
+    with pytest.raises(ValueError, match='^upernet_dubai.py is no pretraining config: its model is egmim_mm.Fitted'):
         build_model(cfg)

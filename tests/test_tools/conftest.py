@@ -18,7 +18,7 @@ ARCH = 'dict(_delete_=True, embed_dims=8, depths=[2, 2, 2, 2], num_heads=[1, 2, 
 DAPT = """
 _base_ = ['{root}/configs/_base_/models/{method}_swin-nano.py', '{root}/configs/_base_/datasets/unlabeled.py',
           '{root}/configs/_base_/schedules/dapt.py', '{root}/configs/_base_/pretrain_runtime.py']
-model = dict(backbone=dict(arch={arch}, img_size=64, window_size=2), head=dict(in_channels=64){structure})
+model = dict(backbone=dict(arch={arch}, img_size=64, window_size=2){terms})
 train_pipeline = [
     dict(type='egmim_mm.LoadTile'),
     dict(type='egmim_mm.RandomScaledCrop', crop_size=64, scale_range=(0.67, 1.5)),
@@ -31,6 +31,7 @@ train_dataloader = dict(
     batch_size=4, num_workers=2,
     dataset=dict(data_root='{data}/images', min_size=64, pipeline=train_pipeline))
 """
+NARROW = ", terms=[dict(type='egmim_mm.PixelTerm'), dict(type='egmim_mm.StructureTerm', channels=8)]"
 
 UPERNET = """
 _base_ = ['{root}/configs/_base_/models/upernet_swin-nano.py', '{root}/configs/_base_/datasets/segmentation.py',
@@ -38,8 +39,8 @@ _base_ = ['{root}/configs/_base_/models/upernet_swin-nano.py', '{root}/configs/_
 model = dict(
     data_preprocessor=dict(size=(64, 64)),
     backbone=dict(arch={arch}, img_size=64, window_size=2),
-    decode_head=dict(in_channels=[8, 16, 32, 64], channels=8, num_classes=3),
-    auxiliary_head=dict(in_channels=32, channels=8, num_classes=3),
+    decode_head=dict(channels=8, num_classes=3),
+    auxiliary_head=dict(channels=8, num_classes=3),
     test_cfg=dict(crop_size=(64, 64), stride=(48, 48)))
 tiles = dict(
     data_root='{data}', data_prefix=dict(img_path='images', seg_map_path='masks'), img_suffix='.png',
@@ -79,8 +80,8 @@ def tiny(tmp_path_factory) -> SimpleNamespace:
     write_scenes(folder / 'data')
     values = dict(root=ROOT, arch=ARCH, data=folder / 'data')
     texts = dict(
-        egmim=DAPT.format(method='egmim', structure=', structure_head=dict(in_channels=(8, 16), channels=8)', **values),
-        simmim=DAPT.format(method='simmim', structure='', **values),
+        egmim=DAPT.format(method='egmim', terms=NARROW, **values),
+        simmim=DAPT.format(method='simmim', terms='', **values),
         upernet=UPERNET.format(**values))
     for name, text in texts.items():
         (folder / f'{name}.py').write_text(text)

@@ -87,7 +87,7 @@ def test_starts_on_folders_lists_and_shards(call, tmp_path, capsys, monkeypatch)
 
 
 @pytest.mark.parametrize('config, arguments, message', [
-    ('upernet', [], "model.type is 'EncoderDecoder', not egmim_mm.EGMIM"),
+    ('upernet', [], "model.type is 'egmim_mm.FittedEncoderDecoder', not egmim_mm.EGMIM"),
     ('egmim', ['--steps', 1], '--steps 1'),
     ('egmim', ['--size', 70], 'must be divisible by'),
 ])

@@ -1,4 +1,3 @@
 _base_ = './egmim_swin-tiny.py'
 
-model = dict(
-    backbone=dict(arch='base'), head=dict(in_channels=1024), structure_head=dict(in_channels=(128, 256)))
+model = dict(backbone=dict(arch='base'))

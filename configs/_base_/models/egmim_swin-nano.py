@@ -5,6 +5,4 @@ model = dict(
     backbone=dict(
         arch=dict(_delete_=True, embed_dims=48, depths=[2, 2, 6, 2], num_heads=[2, 4, 8, 16]),
         img_size=128,
-        window_size=4),
-    head=dict(in_channels=384),
-    structure_head=dict(in_channels=(48, 96)))
+        window_size=4))

@@ -1,7 +1,4 @@
 # 2.3 M parameters, for the quickstart: twice as fast as nano, so that a few minutes of pretraining teach something
 _base_ = './egmim_swin-nano.py'
 
-model = dict(
-    backbone=dict(arch=dict(embed_dims=32, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8])),
-    head=dict(in_channels=256),
-    structure_head=dict(in_channels=(32, 64)))
+model = dict(backbone=dict(arch=dict(embed_dims=32, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8])))

@@ -1,3 +1,3 @@
 _base_ = './egmim_swin-tiny.py'
 
-model = dict(backbone=dict(arch='small'))  # the channels of tiny
+model = dict(backbone=dict(arch='small'))

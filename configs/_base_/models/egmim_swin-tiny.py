@@ -6,13 +6,11 @@ model = dict(
         arch='tiny',
         img_size=224,
         window_size=7,
-        out_indices=(0, 1, 3),  # what the heads read; norms of other stages would get no gradient
         drop_path_rate=0.0),  # as Microsoft's SimMIM; mmpretrain leaves 0.1
     edge_prior=dict(type='egmim_mm.EdgePrior', operator='gaussian_sobel'),
     mask_generator=dict(type='egmim_mm.EdgeGuidedMaskGenerator', policy='edge_stratified', ratio=0.6),
-    head=dict(
-        type='egmim_mm.EdgeWeightedReconstructionHead',
-        in_channels=768,
-        loss=dict(type='egmim_mm.EdgeWeightedL1Loss', gamma=1.0)),
-    structure_head=dict(type='egmim_mm.EdgeStructureHead', in_channels=(96, 192)),
-    structure_weight=0.5)
+    # a line per term; what a term reads (stages, channels) follows from it
+    terms=[
+        dict(type='egmim_mm.PixelTerm', gamma=1.0),
+        dict(type='egmim_mm.StructureTerm', hog_bins=9, weight=0.5),
+    ])

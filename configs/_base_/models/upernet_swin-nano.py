@@ -7,6 +7,6 @@ model = dict(
         arch=dict(_delete_=True, embed_dims=48, depths=[2, 2, 6, 2], num_heads=[2, 4, 8, 16]),
         img_size=128,
         window_size=4),
-    decode_head=dict(in_channels=[48, 96, 192, 384], channels=64),
-    auxiliary_head=dict(in_channels=192, channels=64),
+    decode_head=dict(channels=64),
+    auxiliary_head=dict(channels=64),
     test_cfg=dict(mode='slide', crop_size=(384, 384), stride=(384, 384)))

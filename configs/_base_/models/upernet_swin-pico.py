@@ -1,7 +1,4 @@
 # the backbone of egmim_swin-pico.py
 _base_ = './upernet_swin-nano.py'
 
-model = dict(
-    backbone=dict(arch=dict(embed_dims=32, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8])),
-    decode_head=dict(in_channels=[32, 64, 128, 256]),
-    auxiliary_head=dict(in_channels=128))
+model = dict(backbone=dict(arch=dict(embed_dims=32, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8])))

@@ -1,7 +1,7 @@
-# UperNet + FCN auxiliary head as mmsegmentation's upernet_swin.py
+# UperNet + FCN auxiliary head as mmsegmentation's upernet_swin.py; in_channels of the heads follow from the backbone
 norm_cfg = dict(type='SyncBN', requires_grad=True)  # becomes BN without a GPU
 model = dict(
-    type='EncoderDecoder',
+    type='egmim_mm.FittedEncoderDecoder',
     data_preprocessor=dict(
         type='SegDataPreProcessor',
         mean=[123.675, 116.28, 103.53],
@@ -19,7 +19,6 @@ model = dict(
         use_mask_token=False),
     decode_head=dict(
         type='UPerHead',
-        in_channels=[96, 192, 384, 768],
         in_index=[0, 1, 2, 3],
         pool_scales=(1, 2, 3, 6),
         channels=512,
@@ -30,7 +29,6 @@ model = dict(
         loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, avg_non_ignore=True, loss_weight=1.0)),
     auxiliary_head=dict(
         type='FCNHead',
-        in_channels=384,
         in_index=2,
         channels=256,
         num_convs=1,

@@ -1,0 +1,3 @@
+_base_ = './egmim_dapt_loveda.py'
+
+model = dict(backbone=dict(arch='small'))

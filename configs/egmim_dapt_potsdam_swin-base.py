@@ -1,0 +1,3 @@
+_base_ = './egmim_dapt_potsdam.py'
+
+model = dict(backbone=dict(arch='base'))

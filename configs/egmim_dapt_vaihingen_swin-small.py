@@ -1,0 +1,3 @@
+_base_ = './egmim_dapt_vaihingen.py'
+
+model = dict(backbone=dict(arch='small'))

@@ -1,0 +1,3 @@
+_base_ = './simmim_dapt_isaid.py'
+
+model = dict(backbone=dict(arch='small'))

@@ -1,0 +1,3 @@
+_base_ = './simmim_dapt_loveda.py'
+
+model = dict(backbone=dict(arch='base'))

@@ -1,0 +1,3 @@
+_base_ = './simmim_dapt_vaihingen.py'
+
+model = dict(backbone=dict(arch='small'))

@@ -1,0 +1,4 @@
+# As simmim_gppt_swin-tiny.py, with Swin-S
+_base_ = './simmim_gppt_swin-tiny.py'
+
+model = dict(backbone=dict(arch='small'))

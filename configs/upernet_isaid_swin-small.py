@@ -1,0 +1,3 @@
+_base_ = './upernet_isaid.py'
+
+model = dict(backbone=dict(arch='small'))

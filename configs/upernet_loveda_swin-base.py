@@ -1,0 +1,3 @@
+_base_ = './upernet_loveda.py'
+
+model = dict(backbone=dict(arch='base'))

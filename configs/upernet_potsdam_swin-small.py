@@ -1,0 +1,3 @@
+_base_ = './upernet_potsdam.py'
+
+model = dict(backbone=dict(arch='small'))

@@ -1,0 +1,3 @@
+_base_ = './upernet_vaihingen.py'
+
+model = dict(backbone=dict(arch='small'))

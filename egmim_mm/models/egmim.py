@@ -1,0 +1,114 @@
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import ModuleDict
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+
+from egmim_mm.registry import MODELS
+
+from .edge_guided_masking import EdgeGuidedMasking
+from .settings_checks import check_terms, read_stages, refuse_old_settings, refuse_old_weights
+from .terms import MaskedBatch, to_pixels
+
+
+@MODELS.register_module()
+class EGMIM(EdgeGuidedMasking):
+    """Edge-guided masked image modeling: edge prior -> mask -> backbone -> loss terms -> balance.
+
+    With a random mask and ``PixelTerm(gamma=0)`` alone this is SimMIM. :class:`egmim_mm.engine.MaskCurriculumHook`
+    must tell the model where training stands.
+
+    Args:
+        backbone: Config of a masked Swin. The stages it returns are those that the terms read.
+        terms: Configs of :class:`LossTerm`; one is a :class:`PixelTerm`.
+        balance: Settings of :class:`TermBalance`, or the config of another class of its kind.
+        edge_prior, mask_generator, nodata, data_preprocessor: See :class:`EdgeGuidedMasking`.
+        old_settings: None: the settings of earlier versions are refused with what to write now.
+
+    Raises:
+        ValueError: Terms, stages or bands that do not fit together, or a setting of an earlier version.
+    """
+
+    def __init__(self,
+                 backbone: dict,
+                 terms: Sequence[dict] = (),
+                 balance: dict = dict(),
+                 edge_prior: dict = dict(type='egmim_mm.EdgePrior'),
+                 mask_generator: dict = dict(type='egmim_mm.EdgeGuidedMaskGenerator'),
+                 nodata: dict | None = None,
+                 data_preprocessor: dict | nn.Module | None = None,
+                 init_cfg: dict | None = None,
+                 **old_settings) -> None:
+        refuse_old_settings(old_settings)
+        built = [MODELS.build(term) for term in terms]
+        check_terms(built)
+        backbone = {**backbone, 'out_indices': read_stages(built, backbone)}
+        super().__init__(backbone, edge_prior, mask_generator, nodata, data_preprocessor, init_cfg)
+        for term in built:
+            term.connect(self.backbone)
+        self.terms = ModuleDict({term.name: term for term in built})
+        self.balance = MODELS.build({'type': 'egmim_mm.TermBalance', **balance, 'terms': built})
+
+    def init_weights(self) -> None:
+        """Initial values or checkpoint of every part, then what the terms make of the backbone's."""
+        super().init_weights()
+        for term in self.terms.values():
+            term.begin(self.backbone)
+
+    def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """(B, C, H, W) normalised -> feature maps of the backbone's ``out_indices``."""
+        return self.backbone(inputs)
+
+    def encode(self, inputs: Tensor, data_samples: list[DataSample] | None = None,
+               seed: int | None = None) -> MaskedBatch:
+        """Hide a part of normalised images (B, C, H, W) and encode the rest; ``seed`` as for :meth:`draw_mask`."""
+        images, valid = self.images(inputs), self.valid(inputs, data_samples)
+        edge = self.edge_prior(images, valid)
+        mask = self.draw_mask(edge, valid, seed)
+        features = dict(zip(self.backbone.out_indices, self.backbone(inputs, mask)))
+        return MaskedBatch(inputs, images, edge, mask, features)
+
+    def loss(self, inputs: Tensor, data_samples: list[DataSample] | None = None, **kwargs) -> dict[str, Tensor]:
+        """inputs (B, C, H, W) normalised -> losses by name; names with ``loss`` are summed by the runner."""
+        batch = self.encode(inputs, data_samples)
+        values = {}
+        for name, term in self.terms.items():
+            batch.predictions[name] = term.predict(batch)
+            values.update(term.losses(batch.predictions[name], batch))
+        return self.balance(values, self.iteration, self.max_iters)
+
+    @torch.no_grad()
+    def reconstruct(self, inputs: Tensor, data_samples: list[DataSample] | None = None,
+                    seed: int | None = None) -> dict[str, Tensor]:
+        """What the model sees and makes of it, for pictures: in eval mode and full precision, whatever is set.
+
+        Args:
+            inputs: (B, C, H, W) normalised.
+            data_samples: See :meth:`valid`.
+            seed: See :meth:`draw_mask`.
+
+        Returns:
+            ``image``, ``masked`` (hidden tokens grey), ``reconstruction`` (visible pixels as they are) as
+            (B, C, H, W) in [0, 1]; ``edge`` (B, 1, H, W); ``mask`` (B, 1, H, W) float.
+        """
+        modes = [(module, module.training) for module in self.modules()]
+        self.eval()
+        try:
+            with torch.autocast(inputs.device.type, enabled=False):
+                batch = self.encode(inputs, data_samples, seed)
+                predicted = self.images(self.terms['pixel'].predict(batch))
+        finally:
+            for module, mode in modes:
+                module.training = mode
+        images, hidden = batch.images, to_pixels(batch.mask, batch.images)
+        return dict(
+            image=images,
+            edge=batch.edge,
+            mask=hidden,
+            masked=images * (1 - hidden) + 0.5 * hidden,
+            reconstruction=images * (1 - hidden) + predicted * hidden)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args) -> None:
+        refuse_old_weights(state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args)

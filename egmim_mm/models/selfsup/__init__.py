@@ -1,3 +1,0 @@
-from .egmim import EGMIM
-
-__all__ = ['EGMIM']

@@ -1,0 +1,108 @@
+"""Do the parts of a model fit together, and the images to them?"""
+from collections.abc import Iterable, Sequence
+
+from torch import nn
+
+from .terms import LossTerm, PixelTerm
+
+_PIXELS = "model.terms=[dict(type='egmim_mm.PixelTerm', gamma=1.0), ...]"
+_WRITE_NOW = dict(
+    head=f'{_PIXELS}; its channels follow from the backbone',
+    structure_head="dict(type='egmim_mm.StructureTerm', hog_bins=9) in model.terms, or leave it out there; its "
+    'channels follow from the backbone',
+    structure_weight="dict(type='egmim_mm.StructureTerm', weight=0.5) in model.terms",
+    grad_weight="dict(type='egmim_mm.GradientTerm', weight=0.5) in model.terms",
+    anchor="dict(type='egmim_mm.AnchorTerm', weight=1.0) in model.terms",
+    rescale_at='model.balance=dict(rescale_at=200)')
+
+
+def refuse_old_settings(settings: Iterable[str]) -> None:
+    """Say what to write now.
+
+    Raises:
+        ValueError: A setting of a version before the loss terms were a list.
+        TypeError: Any other.
+    """
+    for name in settings:
+        if name in _WRITE_NOW:
+            raise ValueError(f'model.{name} is no setting any more, the loss terms are a list: write '
+                             f'{_WRITE_NOW[name]}')
+        raise TypeError(f'EGMIM has no setting {name!r}')
+
+
+def refuse_old_weights(names: Iterable[str], prefix: str) -> None:
+    """Refuse a whole model of a version before the loss terms were a list.
+
+    Raises:
+        ValueError: The checkpoint holds one.
+    """
+    if f'{prefix}term_scale' in names:
+        raise ValueError('the checkpoint is of a pretraining run of an earlier version, whose loss terms have other '
+                         'names: it cannot be resumed. Start a new run from its backbone with --backbone')
+
+
+def check_terms(terms: Sequence[nn.Module]) -> None:
+    """Raises:
+        ValueError: No pixel term, two of one name, or one that stands before a term whose prediction it reads.
+        TypeError: Something that is no :class:`LossTerm`.
+    """
+    names, losses = [], []
+    for term in terms:
+        if not isinstance(term, LossTerm):
+            raise TypeError(f'model.terms holds a {type(term).__name__}, which is no egmim_mm.models.LossTerm')
+        missing = [name for name in term.reads if name not in names]
+        if missing:
+            raise ValueError(f'{type(term).__name__} reads the prediction of the term {missing[0]!r}: put that before '
+                             'it in model.terms')
+        if term.name in names or set(term.loss_names) & set(losses):
+            raise ValueError(f'model.terms holds the term or loss {term.name!r} twice')
+        names.append(term.name)
+        losses += term.loss_names
+    if not any(isinstance(term, PixelTerm) for term in terms):
+        raise ValueError('model.terms needs a PixelTerm, to whose loss the others are scaled: write ' + _PIXELS)
+
+
+def read_stages(terms: Sequence[LossTerm], backbone: dict) -> tuple[int, ...]:
+    """Indices of the stages that the terms read, in order.
+
+    Raises:
+        ValueError: The backbone's config asks for others.
+    """
+    stages = tuple(sorted({stage for term in terms for stage in term.stages}))
+    given = backbone.get('out_indices')
+    if given is not None and tuple(sorted(given)) != stages:
+        raise ValueError(f'model.backbone.out_indices is {tuple(given)}, but the terms read the stages {stages}: leave '
+                         'it out, it follows from model.terms')
+    return stages
+
+
+def check_bands(backbone: nn.Module, preprocessor: nn.Module) -> int:
+    """Compare the bands of the backbone and of the data preprocessor.
+
+    Returns:
+        Number of bands.
+
+    Raises:
+        ValueError: Names the two settings that differ.
+    """
+    bands = backbone.patch_embed.projection.in_channels
+    given = len(getattr(preprocessor, 'mean', ()))
+    if given not in (1, bands):
+        raise ValueError(f'backbone.in_channels is {bands}, data_preprocessor.mean has {given} values: give mean and '
+                         'std one value per band')
+    if preprocessor._channel_conversion and bands != 3:
+        raise ValueError(f'backbone.in_channels is {bands}, but data_preprocessor.bgr_to_rgb=True is for three bands: '
+                         'set it to False')
+    return bands
+
+
+def check_size(size: tuple[int, int], stride: int) -> None:
+    """Refuse images (height, width) from which the pixel head, with its ``stride``, could not predict all pixels.
+
+    Raises:
+        ValueError: A side is no multiple of the stride.
+    """
+    height, width = size
+    if height % stride or width % stride:
+        raise ValueError(f'image size {height} x {width} px must be divisible by {stride} px, the stride of the last '
+                         'stage: set the crop size of the pipeline')

@@ -1,0 +1,61 @@
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from egmim_mm.registry import MODELS
+
+from .base import LossTerm, MaskedBatch
+
+
+@MODELS.register_module()
+class EdgeWeightedReconstructionHead(BaseModule):
+    """Pixels from the last stage: 1x1 convolution and pixel shuffle (SimMIM's one-layer head).
+
+    Args:
+        in_channels: Channels of the last stage.
+        out_channels: Image bands.
+        encoder_stride: Stride of the last stage, px.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int = 3, encoder_stride: int = 32,
+                 init_cfg: dict | None = None) -> None:
+        super().__init__(init_cfg)
+        self.in_channels, self.out_channels, self.encoder_stride = in_channels, out_channels, encoder_stride
+        self.decoder = nn.Sequential(
+            nn.Conv2d(in_channels, encoder_stride**2 * out_channels, kernel_size=1), nn.PixelShuffle(encoder_stride))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, in_channels, H / stride, W / stride) -> (B, out_channels, H, W) normalised pixels."""
+        # the small features, rather than all pixels, take the layout of the images they are compared with
+        return self.decoder(features.contiguous())
+
+
+@MODELS.register_module()
+class PixelTerm(LossTerm):
+    """L_pix: the hidden pixels of every band, from the last stage; edges weigh more.
+
+    Every model has this term: pictures show its prediction, and the other terms are scaled to its loss. Its weight
+    is 1.
+
+    Args:
+        gamma: Extra weight of a full-strength edge, as ``loss.gamma``; 0 = SimMIM's loss.
+        loss: Config of another loss of (prediction, target, hidden, edge).
+    """
+
+    name = 'pixel'
+    stages = (3, )
+    rescaled = False
+
+    def __init__(self, gamma: float = 1.0, loss: dict | None = None, init_cfg: dict | None = None) -> None:
+        super().__init__(init_cfg=init_cfg)
+        self.loss = MODELS.build(loss or dict(type='egmim_mm.EdgeWeightedL1Loss', gamma=gamma))
+
+    def connect(self, backbone: nn.Module) -> None:
+        self.head = EdgeWeightedReconstructionHead(
+            backbone.num_features[3], out_channels=backbone.patch_embed.projection.in_channels)
+
+    def predict(self, batch: MaskedBatch) -> Tensor:
+        """(B, C, H, W) normalised pixels."""
+        return self.head(batch.features[3])
+
+    def losses(self, prediction: Tensor, batch: MaskedBatch) -> dict[str, Tensor]:
+        return dict(pixel=self.loss(prediction, batch.inputs, batch.hidden, batch.edge))
