@@ -17,8 +17,8 @@ from .png_check import check_png
 from .tile_reading import TileReadError
 
 __all__ = [
-    'READ_OPTIONS', 'WRITE_OPTIONS', 'chosen_bands', 'color_table', 'find_rasters', 'is_placed', 'open_raster',
-    'parse_nodata', 'raster_suffixes', 'read_samples', 'valid_pixels'
+    'RAW_SUFFIXES', 'READ_OPTIONS', 'WRITE_OPTIONS', 'chosen_bands', 'color_table', 'find_rasters', 'is_placed',
+    'open_raster', 'parse_nodata', 'raster_suffixes', 'read_samples', 'valid_pixels'
 ]
 
 # A truncated JPEG is an error and not grey pixels, and the block cache does not grow with the raster (bytes; GDAL's own
@@ -30,7 +30,7 @@ WRITE_OPTIONS = dict(READ_OPTIONS, GDAL_PAM_ENABLED='NO')
 # Endings that GDAL reads pixels from but that are documents, tables, databases or headers in practice.
 _NO_RASTERS = {'dat', 'err', 'gen', 'gpkg', 'gpkg.zip', 'hdr', 'kml', 'kmz', 'lbl', 'map', 'mbtiles', 'pdf', 'rda',
                'sqlite', 'xml', 'xyz'}
-_RAW = ('.bil', '.bin', '.bip', '.bsq', '.dat', '.raw')  # rasters if a header .hdr lies beside them
+RAW_SUFFIXES = ('.bil', '.bin', '.bip', '.bsq', '.dat', '.raw')  # rasters if a header .hdr lies beside them
 _COMPANIONS = re.compile(r'\.(aux\.xml|hdr|ovr|msk|prj|rrd|rde|ige|[a-z]{2}w|[a-z]{3,4}w|wld)$', re.IGNORECASE)
 
 
@@ -47,7 +47,7 @@ def open_raster(path: str | Path) -> DatasetReader:
             source = rasterio.open(path)
     except RasterioError as error:
         lacking = ''
-        if path.lower().endswith(_RAW) and not _header_beside(Path(path)):
+        if path.lower().endswith(RAW_SUFFIXES) and not _header_beside(Path(path)):
             lacking = f'; raw pixels need their header {Path(path).stem}.hdr beside them'
         raise TileReadError(f'{path}: not a raster that GDAL can read ({error}){lacking}') from error
     try:
@@ -98,7 +98,7 @@ def find_rasters(folder: str | Path) -> tuple[list[str], list[str]]:
     endings = raster_suffixes()
     rasters, others = [], []
     for name in find_images(str(folder), ('', )):
-        raw = name.lower().endswith(_RAW)
+        raw = name.lower().endswith(RAW_SUFFIXES)
         if _header_beside(Path(folder, name)) if raw else name.lower().endswith(endings):
             rasters.append(name)
         elif not _COMPANIONS.search(name):
@@ -113,7 +113,8 @@ def chosen_bands(source: DatasetReader, bands: Sequence[int] | None = None) -> l
         TileReadError: A band that the file does not have.
     """
     if not bands:
-        return [band for band, kind in zip(source.indexes, source.colorinterp) if kind != ColorInterp.alpha]
+        colors = [band for band, kind in zip(source.indexes, source.colorinterp) if kind != ColorInterp.alpha]
+        return colors or list(source.indexes)
     for band in bands:
         if not 1 <= band <= source.count:
             raise TileReadError(f'{source.name}: has {source.count} bands, band {band} is asked for')
