@@ -8,7 +8,7 @@ import numpy as np
 
 from .tile_reading import TileReadError, read_tagged
 
-__all__ = ['IGNORE', 'MaskValues', 'parse_color', 'read_mask']
+__all__ = ['IGNORE', 'MaskValues', 'count_classes', 'parse_color', 'read_mask']
 
 IGNORE = 255  # the class number of pixels without a label
 _RANGES = {'index': (-2**15, 2**16), 'color': (0, 2**24)}  # file values, from ... to below
@@ -157,6 +157,12 @@ def read_mask(path: str, values: MaskValues, backend_args: dict | None = None) -
         return values.to_classes(raw, raw != nodata if tagged else None)
     except ValueError as error:
         raise TileReadError(f'{path}: {error}') from None
+
+
+def count_classes(paths: Sequence[str], values: MaskValues) -> np.ndarray:
+    """Pixels of each class in each mask, (N, K) int64; raises as :func:`read_mask`."""
+    return np.stack([np.bincount(read_mask(path, values).ravel(), minlength=IGNORE + 1)[:len(values.values)]
+                     for path in paths])
 
 
 def parse_color(value: str | Sequence[int] | int) -> int:
