@@ -31,6 +31,10 @@ INSTALL_REQUIRES = [
     'scipy>=1.13',
     # 1.5: the first built for NumPy 2.
     'scikit-learn>=1.5',
+    # Processes that count the classes of masks; scikit-learn needs it. 1.3: the first that gives results in order.
+    'joblib>=1.3',
+    # Of several processes one counts the classes of masks; torch needs it too.
+    'filelock>=3.12',
     # 0.8.2 is the oldest tested, and the last for Python 3.10.
     'kornia>=0.8.2',
     # 4.10: the first built for NumPy 2. mmcv imports it under this name, not as the headless build.

@@ -4,11 +4,14 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ['ConversionError', 'Member', 'fingerprint', 'find_archives', 'list_members', 'match_members', 'source_facts']
+__all__ = [
+    'ConversionError', 'Member', 'archive_hashes', 'file_digest', 'find_archives', 'fingerprint', 'list_members',
+    'match_members'
+]
 
 
 class ConversionError(ValueError):
@@ -20,9 +23,9 @@ class Member:
     """One file of an archive.
 
     Args:
-        archive (str): Zip file or folder.
-        name (str): Path inside, with '/'.
-        size (int): Bytes.
+        archive: Zip file or folder.
+        name: Path inside, with '/'.
+        size: Bytes.
     """
 
     archive: str
@@ -89,16 +92,16 @@ def match_members(members: Iterable[Member], pattern: str) -> dict[str, Member]:
     Raises:
         ConversionError: Two files of the same name.
     """
-    found: dict[str, Member] = {}
+    named: dict[str, Member] = {}
     for member in members:
         match = re.search(pattern, member.name)
         if match is None or '__MACOSX' in member.name:
             continue
         key = match[1] if match.groups() else Path(member.name).stem
-        if key in found:
-            raise ConversionError(f"two files are called '{key}': {found[key]} and {member}; remove one")
-        found[key] = member
-    return found
+        if key in named:
+            raise ConversionError(f"two files are called '{key}': {named[key]} and {member}; remove one")
+        named[key] = member
+    return named
 
 
 def fingerprint(members: Iterable[Member]) -> str:
@@ -107,22 +110,23 @@ def fingerprint(members: Iterable[Member]) -> str:
     return hashlib.blake2b('\n'.join(lines).encode(), digest_size=12).hexdigest()
 
 
-def source_facts(archives: Sequence[str], progress=iter) -> list[dict]:
+def archive_hashes(archives: Sequence[str], progress: Callable[[Iterable], Iterable] = iter) -> list[dict]:
     """Name, bytes and SHA-256 of zip files (``progress`` wraps the loop); of folders the name alone.
 
     The files of a folder are hashed when they are converted.
     """
-    facts = []
-    for archive in progress(archives):
-        if os.path.isdir(archive):
-            facts.append(dict(folder=Path(archive).name))
-            continue
-        digest = hashlib.sha256()
-        with open(archive, 'rb') as file:
-            while block := file.read(1 << 22):
-                digest.update(block)
-        facts.append(dict(file=Path(archive).name, bytes=os.path.getsize(archive), sha256=digest.hexdigest()))
-    return facts
+    return [dict(folder=Path(archive).name) if os.path.isdir(archive) else dict(
+        file=Path(archive).name, bytes=os.path.getsize(archive), sha256=file_digest(archive))
+            for archive in progress(archives)]
+
+
+def file_digest(path: str | Path) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits; without the torch that ``records.provenance`` imports."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _points_outside(name: str) -> bool:

@@ -79,6 +79,13 @@ def print_manifest(manifest: Mapping, out: str, published: Mapping[str, int] | N
     for name, split in splits.items():
         if split['stray']:
             _print_stray(console, name, split['stray'])
+        if split['near']:
+            console.print(f"{name}: {split['near']} px had a colour near that of a class or an ignored one and took it")
+        if split['empty']:
+            console.print(f"{name}: {split['empty']} tiles with too little data were left out")
+        for note, images in split['notes'].items():
+            more = ', ...' if len(images) > 3 else ''
+            console.print(f"{name}: {len(images)} of {split['images']} images ({', '.join(images[:3])}{more}): {note}")
     counts = {name: split['tiles'] for name, split in splits.items()}
     if published and counts != dict(published):
         console.print(f'Note: the published protocol has {dict(published)} tiles, this data set {counts}')

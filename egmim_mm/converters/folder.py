@@ -1,18 +1,25 @@
-"""Any folder of images and masks: colours or numbers, palette files, GeoTIFF."""
+"""Any folder of images and masks: colours or numbers, palette files, any raster format."""
+import logging
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from egmim_mm.records.whole_files import write_whole
-from egmim_mm.storage.image_files import SUFFIXES, matches_any
+from mmengine.logging import print_log
+
+from egmim_mm.records import write_whole
+from egmim_mm.storage.image_files import matches_any
 from egmim_mm.storage.mask_values import MaskValues
+from egmim_mm.storage.rasters import RAW_SUFFIXES, chosen_bands, find_rasters, is_placed, raster_suffixes
 from egmim_mm.storage.tile_pairs import find_pairs
 
 from .archives import ConversionError, Member
-from .conversion import Recipe, convert, pair_sources
+from .conversion import convert
 from .label_table import LabelTable
-from .rasters import is_georeferenced
+from .rasters import opened
+from .sources import Recipe, Source, pair_sources
 
 __all__ = ['convert_folder', 'parse_classes']
 
@@ -25,7 +32,7 @@ def parse_classes(classes: Sequence[str], ignore: Sequence[str] = ()) -> tuple[l
         ignore: Colours or numbers that mean 'no label'.
 
     Returns:
-        tuple: Names and value table.
+        Names and value table.
 
     Raises:
         ConversionError: A mixture of them, a name twice, or a bad value.
@@ -45,10 +52,12 @@ def parse_classes(classes: Sequence[str], ignore: Sequence[str] = ()) -> tuple[l
 
 
 def convert_folder(folder: str, out: str, classes: Sequence[str], ignore: Sequence[str] = (), images: str = 'images',
-                   masks: str = 'masks', image_suffix: Sequence[str] = SUFFIXES, mask_suffix: Sequence[str] = SUFFIXES,
-                   val: Sequence[str] = (), unlabeled: bool = False, max_stray: float = 0.0,
-                   bands: Sequence[int] | None = None, scale: tuple[float, float] | None = None,
-                   crop: int | None = 512, stride: int | None = 512, **options: Any) -> dict:
+                   masks: str = 'masks', image_suffix: Sequence[str] | None = None,
+                   mask_suffix: Sequence[str] | None = None, val: Sequence[str] = (), unlabeled: bool = False,
+                   max_stray: float = 0.0, bands: Sequence[int] | None = None, scale: tuple[float, float] | None = None,
+                   crop: int | None = 512, stride: int | None = 512, pair: tuple[str, str] | None = None,
+                   tolerance: float = 0.0, nodata: float | str | None = None, min_valid: float = 0.0,
+                   **options: Any) -> dict[str, Any]:
     """Convert a folder of images and masks.
 
     Args:
@@ -58,16 +67,22 @@ def convert_folder(folder: str, out: str, classes: Sequence[str], ignore: Sequen
             a data set config that fits them.
         classes, ignore: See :func:`parse_classes`.
         images, masks: Folders below ``folder``; one part of the path may be ``*``, any folder.
-        image_suffix, mask_suffix: Endings of files.
+        image_suffix, mask_suffix: Endings of files; None: every format that GDAL opens.
         val: Shell patterns; an image whose name matches one is for validation, the others for training.
         unlabeled: Write images without mask to ``img_dir/unlabeled``. Otherwise they are an error.
         max_stray: Largest share of a mask's pixels with values in no list that become 255.
-        bands, scale: See :func:`.rasters.as_image`.
+        bands: Bands of the files to keep, from 1 on, in this order; None: all but alpha.
+        scale: Values that become 0 and 255, for images of one type of samples; None: they are 8-bit.
         crop, stride: Tiles, px; ``crop`` None: whole images.
+        pair: Regular expressions for the names (without suffix) of images and of masks; those whose first groups are
+            equal belong together. Files that match neither are left out. None: pairs have the same name.
+        tolerance: See :class:`.label_table.LabelTable`.
+        nodata: See :func:`egmim_mm.storage.rasters.valid_pixels`.
+        min_valid: Share of a tile that must hold data, in [0, 1]; a tile without any is never written.
         **options: ``workers``, ``overwrite`` and ``code`` of :func:`.conversion.convert`.
 
     Returns:
-        dict: The manifest.
+        The manifest.
 
     Raises:
         ConversionError: An image without mask, a mask without image, a file that cannot be used, bad options.
@@ -78,37 +93,93 @@ def convert_folder(folder: str, out: str, classes: Sequence[str], ignore: Sequen
         raise ConversionError(f'--out {out} is the folder of the originals; choose another one')
     if scale is not None and not scale[0] < scale[1]:
         raise ConversionError(f'--scale {scale[0]:g} {scale[1]:g}: the first value must be below the second')
+    if not 0 <= min_valid <= 1:
+        raise ConversionError(f'--min-valid {min_valid:g} must be in [0, 1]')
     names, values = parse_classes(classes, ignore)
-    found = _members(folder, images, image_suffix)
+    if tolerance and values.mask_format != 'color':
+        raise ConversionError(f'--tolerance {tolerance:g} is a distance of colours; give the classes as NAME=#RRGGBB')
+    pictures = _members(folder, images, image_suffix)
     labels = _members(folder, masks, mask_suffix)
-    bare = {name: found.pop(name) for name in sorted(found.keys() - labels.keys())} if unlabeled else {}
-    sources = pair_sources(found, dict(ann_dir=labels), lambda name: _split(name, val))
+    if pair is not None:
+        pictures, labels = _paired(pictures, labels, *pair)
+    bare = {name: pictures.pop(name) for name in sorted(pictures.keys() - labels.keys())} if unlabeled else {}
+    sources = pair_sources(pictures, dict(ann_dir=labels), lambda name: _split(name, val))
     sources += pair_sources(bare, {}, lambda name: 'unlabeled')
     if val and not any(source.split == 'val' for source in sources):
         raise ConversionError(f'--val {" ".join(val)} matches none of the {len(sources)} images, for example '
                               f"'{sources[0].name}'")
-    georeferenced = any(is_georeferenced(str(source.image)) for source in sources)
-    recipe = Recipe(LabelTable(values, max_stray=max_stray), crop, stride, gray=True,
-                    suffix='.tif' if georeferenced else '.png', bands=tuple(bands) if bands else None, scale=scale)
+    placed = _check_headers(sources, bands, scale)
+    recipe = Recipe(LabelTable(values, max_stray=max_stray, tolerance=tolerance), crop, stride, gray=True,
+                    suffix='.tif' if placed else '.png', bands=tuple(bands) if bands else None, scale=scale,
+                    nodata=nodata, min_valid=min_valid)
     shown = [values.show(value) for value in values.values]
-    facts = dict(dataset='folder', classes=names, values=shown, ignore=[values.show(v) for v in values.ignore],
-                 val=list(val), first_class=0, ignored=255)
-    manifest = convert(sources, recipe, out, facts, **options)
-    write_whole(Path(out, 'dataset_config.py'), _config_text(manifest, out, values).encode())
+    settings = dict(dataset='folder', classes=names, values=shown, ignore=[values.show(v) for v in values.ignore],
+                    val=list(val), pair=pair, first_class=0, ignored=255)
+    manifest = convert(sources, recipe, out, settings, **options)
+    write_whole(Path(out, 'dataset_config.py'), _config_text(manifest, out, values))
     return manifest
 
 
-def _members(folder: str, below: str, suffixes: Sequence[str]) -> dict[str, Member]:
-    pairs = find_pairs(os.path.join(folder, below), None, suffixes, '')
+def _members(folder: str, below: str, suffixes: Sequence[str] | None) -> dict[str, Member]:
+    """Files by name; what lies beside them and is no raster is listed in the log."""
+    pairs = find_pairs(os.path.join(folder, below), None, suffixes or raster_suffixes() + RAW_SUFFIXES, '')
+    if suffixes is None:
+        others = [name for name in find_rasters(folder)[1]
+                  if fnmatchcase(name, f'{below}/*') and not name.lower().endswith(RAW_SUFFIXES)]
+        if others:
+            print_log(f'{len(others)} files in {os.path.join(folder, below)} are no rasters and are left out: '
+                      f'{", ".join(others[:5])}', logger='current', level=logging.WARNING)
     return {pair['tile_name']: Member(str(folder), Path(pair['img_path']).relative_to(folder).as_posix(),
                                       os.path.getsize(pair['img_path'])) for pair in pairs}
+
+
+def _paired(images: Mapping[str, Member], masks: Mapping[str, Member], image_pattern: str,
+            mask_pattern: str) -> tuple[dict[str, Member], dict[str, Member]]:
+    """Those that match the patterns, both by the name of the image."""
+    image_keys, mask_keys = (_keys(named, pattern) for named, pattern in ((images, image_pattern),
+                                                                          (masks, mask_pattern)))
+    return ({name: images[name] for name in image_keys.values()},
+            {image_keys.get(key, name): masks[name] for key, name in mask_keys.items()})
+
+
+def _keys(members: Mapping[str, Member], pattern: str) -> dict[str, str]:
+    """{what the first group of the pattern finds: name}."""
+    try:
+        matches = {name: re.search(pattern, name) for name in members}
+        named = [(match[1], name) for name, match in matches.items() if match]
+    except (re.error, IndexError) as error:
+        raise ConversionError(f'--pair {pattern}: not a regular expression with a group, such as "img_(.+)" '
+                              f'({error})') from None
+    if not named:
+        raise ConversionError(f"--pair {pattern} matches none of the {len(members)} files, for example "
+                              f"'{next(iter(members))}'")
+    keys: dict[str, str] = {}
+    for key, name in named:
+        if keys.setdefault(key, name) != name:
+            raise ConversionError(f"--pair {pattern} finds '{key}' in two files: {members[keys[key]]} and "
+                                  f'{members[name]}')
+    return keys
+
+
+def _check_headers(sources: Sequence[Source], bands: Sequence[int] | None, scale: tuple[float, float] | None) -> bool:
+    """Whether an image has a place on the ground; raises ConversionError for what all files together cannot have."""
+    placed, first = False, None
+    for source in sources:
+        with opened(source.image) as raster:
+            placed |= is_placed(raster)
+            dtype = raster.dtypes[chosen_bands(raster, bands)[0] - 1]
+        first = first or (source.image, dtype)
+        if scale is not None and dtype != first[1]:
+            raise ConversionError(f'{source.image} has {dtype} samples, {first[0]} {first[1]}: one --scale is for one '
+                                  'type; convert them apart, each with its own')
+    return placed
 
 
 def _split(name: str, val: Sequence[str]) -> str:
     return 'val' if val and matches_any(val, name, name.rsplit('/', 1)[-1]) else 'train'
 
 
-def _config_text(manifest: dict, out: str, values: MaskValues) -> str:
+def _config_text(manifest: Mapping[str, Any], out: str, values: MaskValues) -> str:
     """A data set config: copy it to configs/_base_/datasets."""
     settings = manifest['settings']
     colors = values.values if values.mask_format == 'color' else [_distinct(k) for k in range(len(values.values))]
@@ -125,7 +196,8 @@ tiles = dict(
     seg_map_suffix={settings['suffix']!r})
 train = dict(img_path='img_dir/train', seg_map_path='ann_dir/train')
 test = dict(img_path='img_dir/{test}', seg_map_path='ann_dir/{test}')
-train_dataloader = dict(dataset=dict(**tiles, data_prefix=train))
+# every labelled tile; budget=0.05 takes five per cent of them
+train_dataloader = dict(sampler=dict(budget=1.0), dataset=dict(**tiles, data_prefix=train))
 val_dataloader = dict(dataset=dict(**tiles, data_prefix=test))
 test_dataloader = val_dataloader
 """

@@ -7,8 +7,9 @@ from egmim_mm.storage.mask_values import MaskValues
 
 from .archives import ConversionError, Member, list_members, match_members
 from .command import missing_downloads
-from .conversion import Recipe, Source, convert, pair_sources
+from .conversion import convert
 from .label_table import LabelTable
+from .sources import Recipe, Source, pair_sources
 
 __all__ = ['PUBLISHED_TILES', 'convert_isaid']
 

@@ -8,8 +8,9 @@ from egmim_mm.storage.mask_values import MaskValues
 
 from .archives import ConversionError, Member, find_archives, list_members, match_members
 from .command import missing_downloads
-from .conversion import Recipe, convert, pair_sources
+from .conversion import convert
 from .label_table import LabelTable
+from .sources import Recipe, pair_sources
 
 __all__ = ['Archive', 'convert_isprs']
 

@@ -5,17 +5,42 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from egmim_mm.records.whole_files import write_whole
+from egmim_mm.records import write_whole
 from egmim_mm.version import __version__
 
 from .archives import ConversionError
 
-__all__ = ['FOLDERS', 'JOURNAL', 'MANIFEST', 'append_result', 'claim', 'finish']
+__all__ = ['FOLDERS', 'JOURNAL', 'MANIFEST', 'append_result', 'claim', 'finish', 'holds_tiles_of', 'tile_files']
 
 MANIFEST = 'dataset.json'
 JOURNAL = '.converted.jsonl'  # one line for each source image whose tiles are complete
 GENERATOR = 'egmim_mm dataset converter'
 FOLDERS = ('img_dir', 'ann_dir', 'ann_dir_full')  # all that converters write
+
+
+def holds_tiles_of(out: str | Path, settings: Mapping[str, Any], overwrite: bool = False) -> bool:
+    """Whether ``out`` was begun with these settings; False if it is free, or to be replaced. Writes nothing.
+
+    Raises:
+        ConversionError: ``out`` holds another data set, or files that no converter wrote.
+    """
+    out, settings = Path(out), json.loads(json.dumps(settings))
+    manifest = _read(out / MANIFEST)
+    tiles = any((out / folder).exists() for folder in FOLDERS)
+    if manifest is None or manifest.get('generator') != GENERATOR:
+        if manifest is not None or tiles:
+            raise ConversionError(f'{out} holds a data set that was not made by these converters; choose another '
+                                  '--out')
+        return False
+    before = manifest.get('settings', {})
+    differing = [key for key in settings if before.get(key) != settings[key]]
+    if not differing and not overwrite:
+        return True
+    if tiles and not overwrite:
+        told = ', '.join(f'{key} was {before.get(key)!r} and is {settings[key]!r}' for key in differing)
+        raise ConversionError(f'{out} was converted with other settings ({told}); choose another --out, or '
+                              'replace it with --overwrite')
+    return False
 
 
 def claim(out: str | Path, settings: Mapping[str, Any], overwrite: bool = False) -> dict[str, dict]:
@@ -24,31 +49,21 @@ def claim(out: str | Path, settings: Mapping[str, Any], overwrite: bool = False)
     Args:
         out: Folder of the data set.
         settings: All that decides what the tiles are; JSON types.
-        overwrite: Delete the tiles of a run with other settings.
+        overwrite: Delete the tiles of an earlier run.
 
     Returns:
-        dict: Results of the source images that are complete, by 'split/name'.
+        Results of the source images that are complete, by 'split/name'.
 
     Raises:
-        ConversionError: ``out`` holds another data set, or files that no converter wrote.
+        ConversionError: See :func:`holds_tiles_of`.
     """
-    out, settings = Path(out), json.loads(json.dumps(settings))
-    found = _read(out / MANIFEST)
-    if found is not None and found.get('generator') == GENERATOR:
-        differing = [key for key in settings if found.get('settings', {}).get(key) != settings[key]]
-        if differing and not overwrite:
-            told = ', '.join(f"{key} was {found['settings'].get(key)!r} and is {settings[key]!r}" for key in differing)
-            raise ConversionError(f'{out} was converted with other settings ({told}); choose another --out, or '
-                                  'replace it with --overwrite')
-        if overwrite:
-            for folder in FOLDERS:
-                shutil.rmtree(out / folder, ignore_errors=True)
-            (out / JOURNAL).unlink(missing_ok=True)
-    elif found is not None or any((out / folder).exists() for folder in FOLDERS):
-        raise ConversionError(f'{out} holds a data set that was not made by these converters; choose another --out')
-    write_whole(out / MANIFEST, _json(dict(generator=GENERATOR, complete=False, settings=settings)))
-    _remove_drafts(out)
-    return _finished(out)
+    if not holds_tiles_of(out, settings, overwrite):
+        for folder in FOLDERS:
+            shutil.rmtree(Path(out, folder), ignore_errors=True)
+        Path(out, JOURNAL).unlink(missing_ok=True)
+    write_whole(Path(out, MANIFEST), _json(dict(generator=GENERATOR, complete=False, settings=settings)))
+    _remove_drafts(Path(out))
+    return _finished(Path(out))
 
 
 def append_result(out: str | Path, result: Mapping[str, Any]) -> None:
@@ -57,10 +72,10 @@ def append_result(out: str | Path, result: Mapping[str, Any]) -> None:
         file.write(json.dumps(result) + '\n')
 
 
-def finish(out: str | Path, facts: Mapping[str, Any]) -> dict:
-    """Write the complete manifest and return it."""
-    found = _read(Path(out, MANIFEST)) or {}
-    manifest = dict(generator=GENERATOR, complete=True, egmim_mm=__version__, **facts, settings=found['settings'])
+def finish(out: str | Path, summary: Mapping[str, Any]) -> dict:
+    """Write the complete manifest, with ``summary``, and return it."""
+    manifest = dict(generator=GENERATOR, complete=True, egmim_mm=__version__, **summary,
+                    settings=_read(Path(out, MANIFEST))['settings'])
     write_whole(Path(out, MANIFEST), _json(manifest))
     return manifest
 
@@ -88,7 +103,7 @@ def _finished(out: Path) -> dict[str, dict]:
 def _remove_drafts(out: Path) -> None:
     """Delete what a killed run has left half written."""
     for folder in FOLDERS:
-        for path in (out / folder).rglob('.*.[0-9]*'):
+        for path in (out / folder).rglob('.[0-9]*.*'):
             path.unlink(missing_ok=True)
 
 

@@ -3,7 +3,7 @@ from collections.abc import Iterator, Sequence, Sized
 
 import numpy as np
 import torch
-from mmengine.dist import broadcast_object_list, get_dist_info, sync_random_seed
+from mmengine.dist import get_dist_info, sync_random_seed
 from mmengine.logging import print_log
 from torch.utils.data import Sampler
 
@@ -121,32 +121,12 @@ class LabelBudgetSampler(StreamSampler):
         self.budget, self.strategy, self.unit = budget, strategy, unit
         # The Runner passes None with ``diff_rank_seed=True``; the choice of tiles must not become random.
         self.seed = 0 if seed is None else int(seed)
-        self.tile_names, summary = self._choose_once(dataset)
-        print_log(summary, logger='current')
+        # Every rank chooses for itself and comes to the same: nothing is waited for in a collective, see class_pixels.
+        names, pixels = list(dataset.tile_names), dataset.class_pixels()
+        self.tile_names = select_tiles(names, pixels, self.budget, self.seed, strategy, dataset.sources, unit)
+        print_log(self._summary(dataset, names, pixels, self.tile_names), logger='current')
         place = {name: i for i, name in enumerate(dataset.tile_names)}
         self._start_stream(sorted(place[name] for name in self.tile_names), order_seed, shuffle)
-
-    def _choose_once(self, dataset) -> tuple[list[str], str]:
-        """Choose on rank 0 and hand the result to every rank: masks are counted once."""
-        answer: list = [None]
-        failure = None
-        if get_dist_info()[0] == 0:
-            try:
-                answer[0] = self._choose(dataset)
-            except Exception as error:  # passed on: the other ranks would wait for ever
-                failure, answer[0] = error, f'rank 0 failed to choose the labelled tiles: {error}'
-        broadcast_object_list(answer)
-        if failure is not None:
-            raise failure
-        if isinstance(answer[0], str):
-            raise RuntimeError(answer[0])
-        return answer[0]
-
-    def _choose(self, dataset) -> tuple[list[str], str]:
-        names = list(dataset.tile_names)
-        pixels = dataset.class_pixels()
-        chosen = select_tiles(names, pixels, self.budget, self.seed, self.strategy, dataset.sources, self.unit)
-        return chosen, self._summary(dataset, names, pixels, chosen)
 
     def _summary(self, dataset, names: list[str], pixels: np.ndarray, chosen: list[str]) -> str:
         """One log line: what was chosen and which classes it holds."""

@@ -1,3 +1,8 @@
-"""What every room writes with: provenance, whole files, tables."""
+"""What every room writes with: provenance, whole files, tables.
 
-__all__: list[str] = []  # modules are imported by name
+``provenance`` imports torch and is not imported here: scenes are painted and tables printed without it.
+"""
+from .tables import print_table
+from .whole_files import whole_file, write_whole
+
+__all__ = ['print_table', 'whole_file', 'write_whole']

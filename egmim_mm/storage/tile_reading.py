@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from .tar_member import TarMember
 
-__all__ = ['TileReadError', 'image_size', 'read_image', 'read_raw']
+__all__ = ['TileReadError', 'image_size', 'read_image', 'read_raw', 'read_tagged']
 
 # Everything Pillow raises for files that are broken, truncated or not images.
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, UnidentifiedImageError)
@@ -21,6 +21,8 @@ _BROKEN = (OSError, SyntaxError, ValueError, EOFError, UnidentifiedImageError)
 # Modes whose conversion to 8-bit RGB is lossless or drops only alpha. Pillow silently clips the others
 # (float samples, 16-bit grey), and of 16-bit colours it silently drops the lower byte.
 _EIGHT_BIT_MODES = ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'RGBX', 'CMYK', 'YCbCr')
+
+_GDAL_NODATA = 42113  # tag of TIFF, https://gdal.org/en/stable/drivers/raster/gtiff.html
 
 
 class TileReadError(ValueError):
@@ -61,43 +63,59 @@ def read_image(path: str | PathLike | TarMember, backend_args: dict | None = Non
     Raises:
         TileReadError: The file is missing, truncated, not an image or not 8-bit.
     """
-    content, samples = _read_bytes(path, backend_args)
+    content, samples, _ = _read_bytes(path, backend_args)
     _check_samples(path, samples)
     return _decode(path, content, 'color_ignore_orientation')
 
 
 def read_raw(path: str | PathLike | TarMember, as_rgb: bool, backend_args: dict | None = None) -> np.ndarray:
+    """Decode a mask file; arguments, result and errors as the first of :func:`read_tagged`."""
+    return read_tagged(path, as_rgb, backend_args)[0]
+
+
+def read_tagged(path: str | PathLike | TarMember, as_rgb: bool,
+                backend_args: dict | None = None) -> tuple[np.ndarray, float | None]:
     """Decode a mask file.
 
     Args:
         path: The file.
-        as_rgb (bool): True: colours, also of a palette file, as (H, W, 3) uint8 RGB. False: the stored
-            numbers, (H, W) or (H, W, bands); of a palette file its indices.
+        as_rgb: True: colours, also of a palette file, as (H, W, 3) uint8 RGB. False: the stored numbers, (H, W) or
+            (H, W, bands); of a palette file its indices.
+        backend_args: Arguments of MMEngine's file backend.
+
+    Returns:
+        The samples, and the no-data tag of a TIFF.
 
     Raises:
         TileReadError: The file is missing, truncated or not an image.
     """
-    content, samples = _read_bytes(path, backend_args)
+    content, samples, nodata = _read_bytes(path, backend_args)
     if as_rgb:
         _check_samples(path, samples)
-        return _decode(path, content, 'color_ignore_orientation', 'rgb')
+        return _decode(path, content, 'color_ignore_orientation', 'rgb'), nodata
     raw = _decode(path, content, 'unchanged')
-    return raw.astype(np.uint8) if raw.dtype == bool else raw
+    return (raw.astype(np.uint8) if raw.dtype == bool else raw), nodata
 
 
-def _read_bytes(path: str | PathLike | TarMember, backend_args: dict | None) -> tuple[bytes, str]:
-    """Content of the file and what kind of samples it holds, see :func:`_samples`."""
+def _read_bytes(path: str | PathLike | TarMember, backend_args: dict | None) -> tuple[bytes, str, float | None]:
+    """Content of the file, what kind of samples it holds, see :func:`_samples`, and its no-data tag."""
     try:
         content = path.read() if isinstance(path, TarMember) else fileio.get(path, backend_args=backend_args)
     except OSError as error:
         raise TileReadError(f'{path}: cannot be read ({error})') from error
     try:
         with Image.open(io.BytesIO(content)) as image:
-            return content, _samples(image)
+            return content, _samples(image), _nodata(image)
     except Image.DecompressionBombError:
         raise TileReadError(f'{path}: too large to be read as one tile; cut it into tiles') from None
     except _BROKEN as error:
         raise TileReadError(f'{path}: not an image that Pillow can read ({error})') from error
+
+
+def _nodata(image: Image.Image) -> float | None:
+    """GDAL's no-data tag of a TIFF; None without one or for NaN, which is no data anyway."""
+    text = str(getattr(image, 'tag_v2', {}).get(_GDAL_NODATA, '')).strip(' \0')
+    return float(text) if re.fullmatch(r'-?[\d.]+(e[-+]?\d+)?', text, re.IGNORECASE) else None
 
 
 def _samples(image: Image.Image) -> str:

@@ -141,14 +141,13 @@ def test_wrong_data_set_and_strategy():
         LabelBudgetSampler(Tiles(), budget=1, strategy='lucky')
 
 
-def test_failure_on_rank_0_reaches_the_others(monkeypatch):
-    def receive(answer):
-        answer[0] = 'rank 0 failed to choose the labelled tiles: no masks'
-
-    monkeypatch.setattr(samplers, 'get_dist_info', lambda: (1, 2))
-    monkeypatch.setattr(samplers, 'broadcast_object_list', receive)
-    with pytest.raises(RuntimeError, match='no masks'):
-        LabelBudgetSampler(Tiles(), budget=1)
+def test_every_rank_chooses_the_same_tiles_without_a_collective(monkeypatch):
+    chosen = []
+    for rank in range(2):  # with no process group at all: a collective would fail
+        monkeypatch.setattr(samplers, 'get_dist_info', lambda rank=rank: (rank, 2))
+        chosen.append(LabelBudgetSampler(Tiles(), budget=5, seed=3, order_seed=0).tile_names)
+    assert chosen[0] == chosen[1] and len(chosen[0]) == 5
+    assert not hasattr(samplers, 'broadcast_object_list')
 
 
 def test_a_budget_over_sources():

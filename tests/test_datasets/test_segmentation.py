@@ -1,12 +1,14 @@
 """SegmentationTiles: pairs, value tables, class pixels, and bad input by name."""
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from egmim_mm.datasets import SegmentationTiles, class_counts
-from egmim_mm.storage import tile_pairs
+from egmim_mm.storage import mask_values, tile_pairs
 from egmim_mm.storage.tile_reading import TileReadError
 
 COLORS = ['#FF0000', (0, 255, 0), '#0000ff']
@@ -105,8 +107,8 @@ def test_class_pixels(area):
 
 def test_class_pixels_are_cached_until_a_mask_changes(area, write_image, monkeypatch):
     read = []
-    original = class_counts.read_mask
-    monkeypatch.setattr(class_counts, 'read_mask', lambda *a: read.append(a[0]) or original(*a))
+    original = mask_values.read_mask
+    monkeypatch.setattr(mask_values, 'read_mask', lambda *a: read.append(a[0]) or original(*a))
     area_tiles(area).class_pixels()
     area_tiles(area).class_pixels()
     assert len(read) == 4
@@ -118,6 +120,51 @@ def test_class_pixels_are_cached_until_a_mask_changes(area, write_image, monkeyp
     assert len(read) == 8
     area_tiles(area, mask_values=['#00FF00', '#FF0000', '#0000FF']).class_pixels()  # another table
     assert len(read) == 12
+
+
+def test_a_count_that_was_stopped_goes_on(area, monkeypatch):
+    monkeypatch.setattr(class_counts, 'CHUNK', 1)
+    read, original = [], mask_values.read_mask
+
+    def stop_at_the_third(path, *rest):
+        if len(read) == 2:
+            raise KeyboardInterrupt
+        read.append(path)
+        return original(path, *rest)
+
+    monkeypatch.setattr(class_counts, '_cores', lambda: 1)
+    monkeypatch.setattr(mask_values, 'read_mask', stop_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        area_tiles(area).class_pixels()
+    journal, = (area / '.egmim_cache').glob('*.journal')
+    journal.write_bytes(journal.read_bytes() + b'cut off')
+    again = []
+    monkeypatch.setattr(mask_values, 'read_mask', lambda path, *rest: again.append(path) or original(path, *rest))
+    assert (area_tiles(area).class_pixels() == [[64, 64, 64]] * 4).all()
+    assert len(read) == 2 and len(again) == 2 and not set(read) & set(again)
+    assert [path.suffix for path in (area / '.egmim_cache').iterdir()] == ['.npy']
+
+
+def test_processes_count_what_threads_count(area, monkeypatch):
+    threads = area_tiles(area).class_pixels()
+    for file in (area / '.egmim_cache').iterdir():
+        file.unlink()
+    monkeypatch.setattr(class_counts, 'MANY', 1)
+    assert (area_tiles(area).class_pixels() == threads).all()
+
+
+def test_a_second_process_waits_for_the_first_and_reads_what_it_counted(area, monkeypatch):
+    read, original = [], mask_values.read_mask
+
+    def slow(path, *rest):
+        read.append(path)
+        time.sleep(0.05)
+        return original(path, *rest)
+
+    monkeypatch.setattr(mask_values, 'read_mask', slow)
+    with ThreadPoolExecutor(3) as pool:  # a lock holds threads apart as it does processes
+        counted = list(pool.map(lambda _: area_tiles(area).class_pixels().tolist(), range(3)))
+    assert len(read) == 4 and counted[0] == counted[1] == counted[2]
 
 
 def test_a_damaged_cache_is_counted_again(area):

@@ -4,11 +4,12 @@
     python tools/dataset_converters/isaid.py DOWNLOAD --out data/iSAID
 """
 import argparse
+from collections.abc import Sequence
 
 from egmim_mm.environment import quiet_imports
 
 
-def main(argv=None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     quiet_imports()
     from egmim_mm.converters.command import add_options, print_manifest, settle_grid
     from egmim_mm.converters.isaid import PUBLISHED_TILES, convert_isaid
@@ -22,7 +23,7 @@ def main(argv=None) -> None:
     with user_errors():
         crop, stride = settle_grid(args, 896, 512)
         manifest = convert_isaid(args.source, args.out, crop=crop, stride=stride, compat=args.compat,
-                              partial=args.partial, workers=args.workers, overwrite=args.overwrite, code=git_state())
+                                 partial=args.partial, workers=args.workers, overwrite=args.overwrite, code=git_state())
         print_manifest(manifest, args.out, PUBLISHED_TILES)
 
 

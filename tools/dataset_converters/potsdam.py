@@ -4,11 +4,12 @@
     python tools/dataset_converters/potsdam.py DOWNLOAD --out data/potsdam
 """
 import argparse
+from collections.abc import Sequence
 
 from egmim_mm.environment import quiet_imports
 
 
-def main(argv=None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     quiet_imports()
     from egmim_mm.converters.command import add_options, print_manifest, settle_grid
     from egmim_mm.converters.potsdam import PUBLISHED_TILES, convert_potsdam
