@@ -8,8 +8,9 @@ from .hooks import (
     SafeCheckpointHook,
 )
 from .layer_decay import SwinLayerDecay
+from .optimizer_groups import MergedGroups
 
 __all__ = [
-    'FiniteLossHook', 'GlobalLossHook', 'IterationSeedHook', 'MaskCurriculumHook', 'ReconstructionHook',
-    'RepresentationHealthHook', 'SafeCheckpointHook', 'SwinLayerDecay'
+    'FiniteLossHook', 'GlobalLossHook', 'IterationSeedHook', 'MaskCurriculumHook', 'MergedGroups',
+    'ReconstructionHook', 'RepresentationHealthHook', 'SafeCheckpointHook', 'SwinLayerDecay'
 ]

@@ -6,6 +6,7 @@ auto_scale_lr = dict(enable=False, base_batch_size=8)
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=6e-5, betas=(0.9, 0.999), weight_decay=0.01),
+    constructor='egmim_mm.MergedGroups',  # few parameter groups, fused AdamW
     paramwise_cfg=dict(
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,
