@@ -91,3 +91,16 @@ def test_masks_are_made_once_and_serve_training_after_prediction():
     assert shift_mask.cache_info().misses == made == 3  # stages 3 and 4 are one window each
     table = backbone.stages[0].blocks[1].attn.w_msa.relative_position_bias_table
     assert table.grad.abs().max() > 0
+
+
+def test_activation_checkpointing_changes_no_gradient():
+    arch, images = dict(embed_dims=8, depths=[2, 2, 2, 2], num_heads=[1, 1, 2, 2]), torch.randn(1, 3, 64, 64)
+    gradients = []
+    for with_cp in (False, True):
+        torch.manual_seed(0)
+        backbone = MaskedSwinTransformer(arch, 64, 4, with_cp=with_cp)
+        sum(out.square().sum() for out in backbone(images, torch.zeros(1, 16, 16, dtype=torch.bool))).backward()
+        gradients.append({name: parameter.grad for name, parameter in backbone.named_parameters()})
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradient, gradients[1][name], rtol=1e-5, atol=1e-5, msg=name)

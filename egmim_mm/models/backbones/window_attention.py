@@ -87,8 +87,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float, dropout:
         (n, m, N, d).
     """
     if fused:
-        # SDPA wants one type, and autocast does not look at tensors that already have it
-        return F.scaled_dot_product_attention(q, k, v.to(q.dtype), bias.to(q.dtype)[None], dropout, scale=scale)
+        # one type for all: that of the projection, which autocast has chosen
+        return F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v, bias.to(v.dtype)[None], dropout,
+                                              scale=scale)
     scores = (q * scale) @ k.transpose(-2, -1) + bias
     return F.dropout(scores.softmax(-1), dropout) @ v
 
