@@ -8,7 +8,7 @@ from mmengine import registry as root
 
 __all__ = [
     'MODELS', 'DATASETS', 'DATA_SAMPLERS', 'TRANSFORMS', 'METRICS', 'HOOKS', 'VISUALIZERS',
-    'WEIGHT_INITIALIZERS', 'OPTIM_WRAPPER_CONSTRUCTORS'
+    'WEIGHT_INITIALIZERS', 'OPTIM_WRAPPERS', 'OPTIM_WRAPPER_CONSTRUCTORS'
 ]
 
 
@@ -25,4 +25,5 @@ METRICS = _child(root.METRICS, 'evaluation')
 HOOKS = _child(root.HOOKS, 'engine', 'evaluation')
 VISUALIZERS = _child(root.VISUALIZERS, 'engine')
 WEIGHT_INITIALIZERS = _child(root.WEIGHT_INITIALIZERS, 'checkpoints')
+OPTIM_WRAPPERS = _child(root.OPTIM_WRAPPERS, 'engine')
 OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS, 'engine')

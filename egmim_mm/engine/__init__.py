@@ -6,10 +6,14 @@ from .hooks import (
     ReconstructionHook,
     RepresentationHealthHook,
     SafeCheckpointHook,
+    StepRecordsHook,
 )
 from .layer_decay import SwinLayerDecay
+from .optim_wrapper import AutocastOptimWrapper
+from .optimizer_groups import MergedGroups
 
 __all__ = [
-    'FiniteLossHook', 'GlobalLossHook', 'IterationSeedHook', 'MaskCurriculumHook', 'ReconstructionHook',
-    'RepresentationHealthHook', 'SafeCheckpointHook', 'SwinLayerDecay'
+    'AutocastOptimWrapper', 'FiniteLossHook', 'GlobalLossHook', 'IterationSeedHook', 'MaskCurriculumHook',
+    'MergedGroups', 'ReconstructionHook', 'RepresentationHealthHook', 'SafeCheckpointHook', 'StepRecordsHook',
+    'SwinLayerDecay'
 ]

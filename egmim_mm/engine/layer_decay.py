@@ -2,23 +2,24 @@
 import re
 
 from mmengine.logging import print_log
-from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import nn
 
 from egmim_mm.records.tables import make_table, table_text
 from egmim_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS
+
+from .optimizer_groups import MergedGroups
 
 
 def swin_layer(name: str, depths: list[int], merging_first: bool = False) -> int:
     """Number of the layer that a parameter belongs to, as SimMIM counts (Xie et al., CVPR 2022, its fine-tuning code).
 
     Args:
-        name (str): Of the parameter in the whole model.
-        depths (list[int]): Blocks in each stage.
-        merging_first (bool): Whether patch merging begins a stage (Swin V2) instead of ending it.
+        name: Of the parameter in the whole model.
+        depths: Blocks in each stage.
+        merging_first: Whether patch merging begins a stage (Swin V2) instead of ending it.
 
     Returns:
-        int: 0 for patch embedding and mask token, 1 ... sum(depths) for the blocks; patch merging counts with the
+        0 for patch embedding and mask token, 1 ... sum(depths) for the blocks; patch merging counts with the
         block before it; sum(depths) + 1 for the norms of the stages and everything outside the backbone.
     """
     if re.match(r'backbone\.(patch_embed\.|mask_token$)', name):
@@ -31,8 +32,8 @@ def swin_layer(name: str, depths: list[int], merging_first: bool = False) -> int
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
-class SwinLayerDecay(DefaultOptimWrapperConstructor):
-    """MMEngine's constructor, with learning rates that fall from the head to the first layer of a Swin.
+class SwinLayerDecay(MergedGroups):
+    """:class:`MergedGroups`, with learning rates that fall from the head to the first layer of a Swin.
 
     A layer n of N + 1 = sum(depths) + 1 gets ``lr * decay_rate ** (N + 1 - n)``; see :func:`swin_layer`. All other
     settings of ``paramwise_cfg`` act as usual. The table of layers is logged.
@@ -40,8 +41,8 @@ class SwinLayerDecay(DefaultOptimWrapperConstructor):
     Example: ``optim_wrapper=dict(constructor='egmim_mm.SwinLayerDecay', paramwise_cfg=dict(decay_rate=0.9))``.
 
     Args:
-        optim_wrapper_cfg (dict): As MMEngine's.
-        paramwise_cfg (dict): As MMEngine's, with ``decay_rate`` in (0, 1].
+        optim_wrapper_cfg: As MMEngine's.
+        paramwise_cfg: As MergedGroups', with ``decay_rate`` in (0, 1].
 
     Raises:
         ValueError: ``decay_rate`` is missing or out of range, or the model has no Swin backbone.
@@ -54,19 +55,16 @@ class SwinLayerDecay(DefaultOptimWrapperConstructor):
             raise ValueError('SwinLayerDecay: paramwise_cfg.decay_rate must be above 0 and at most 1, '
                              f'got {self.decay_rate}')
         # without any setting MMEngine would not look at the parameters one by one
-        super().__init__(optim_wrapper_cfg, paramwise_cfg or dict(bias_lr_mult=1.0))
+        super().__init__(optim_wrapper_cfg, dict(bias_lr_mult=1.0) | paramwise_cfg)
 
-    def add_params(self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs) -> None:
-        """Add a group for each parameter, then decay the learning rates of the whole model."""
-        super().add_params(params, module, prefix=prefix, **kwargs)
-        if prefix:  # a part, on the way down
-            return
-        backbone = getattr(module, 'backbone', None)
+    def finish_groups(self, params: list[dict], model: nn.Module) -> None:
+        """Decay the learning rates of the whole model, then merge."""
+        backbone = getattr(model, 'backbone', None)
         if not hasattr(backbone, 'stages'):
-            raise ValueError(f'SwinLayerDecay: {type(module).__name__} has no Swin as model.backbone')
+            raise ValueError(f'SwinLayerDecay: {type(model).__name__} has no Swin as model.backbone')
         depths = [len(stage.blocks) for stage in backbone.stages]
         merging_first = backbone.stages[0].downsample is None
-        names = {id(parameter): name for name, parameter in module.named_parameters()}
+        names = {id(parameter): name for name, parameter in model.named_parameters()}
         last = sum(depths) + 1
         sizes: dict[int, int] = {}
         for group in params:
@@ -75,6 +73,7 @@ class SwinLayerDecay(DefaultOptimWrapperConstructor):
             group['lr'] = group.get('lr', self.base_lr) * self.decay_rate**(last - layer)
             sizes[layer] = sizes.get(layer, 0) + parameter.numel()
         print_log(f'Learning rates of the layers:\n{self._table(depths, sizes)}', logger='current')
+        super().finish_groups(params, model)
 
     def _table(self, depths: list[int], sizes: dict[int, int]) -> str:
         blocks = [f'stage {i + 1}, block {j + 1}' for i, depth in enumerate(depths) for j in range(depth)]

@@ -12,6 +12,7 @@ from egmim_mm.band_order import swap_rgb_bgr
 from egmim_mm.checkpoints import CheckpointError, read_checkpoint, resolve_source
 from egmim_mm.colors import default_palette
 from egmim_mm.datasets.public import declared_metainfo
+from egmim_mm.precision import autocast_for
 from egmim_mm.records.provenance import file_sha256
 from egmim_mm.registry import MODELS
 from egmim_mm.storage.mask_values import parse_color
@@ -44,8 +45,11 @@ class Segmenter(PixelClassifier):
                  tta: bool = False, trust: bool = False) -> None:
         cfg = config if isinstance(config, Config) else Config.fromfile(str(config))
         name = Path(cfg.filename or 'the config').name
+        wanted = (cfg.get('optim_wrapper') or {}).get('precision', 'float32')
         self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
         self.tta = tta
+        # as the run was trained; a config without our optimizer wrapper knows float32 alone
+        self.precision = 'float32' if wanted == 'float32' else 'auto'
         with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmseg'):
             model = MODELS.build(cfg.model)
             self.classes, self.palette = _class_names(cfg)
@@ -73,7 +77,8 @@ class Segmenter(PixelClassifier):
         return self.model.data_preprocessor(dict(inputs=batch), False)['inputs']
 
     def _logits(self, inputs: torch.Tensor) -> torch.Tensor:
-        return encode_decode(self.model, inputs, len(inputs))
+        with autocast_for(self.device, self.precision):
+            return encode_decode(self.model, inputs, len(inputs))
 
 
 def encode_decode(model: nn.Module, inputs: torch.Tensor, facts: int) -> torch.Tensor:

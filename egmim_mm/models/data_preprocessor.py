@@ -35,3 +35,12 @@ class BandDataPreprocessor(SelfSupDataPreprocessor):
         self._enable_normalize = True
         self.register_buffer('mean', torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(std, dtype=torch.float32).view(-1, 1, 1), persistent=False)
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """As MMPretrain's, whose list of band numbers is copied to the GPU in every step."""
+        data = self.cast_data(data)
+        inputs = data['inputs']
+        views = [view.flip(1) if self._channel_conversion else view
+                 for view in (inputs if isinstance(inputs, list) else [inputs])]
+        views = [(view.float() - self.mean) / self.std for view in views]
+        return dict(inputs=views if isinstance(inputs, list) else views[0], data_samples=data.get('data_samples'))

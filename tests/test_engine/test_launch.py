@@ -156,6 +156,7 @@ def device_config(**optim_wrapper):
 @pytest.fixture(params=[False, True], ids=['cpu', 'gpu'])
 def gpu(request, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: request.param)
+    monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda **_: True)
     return request.param
 
 
@@ -174,11 +175,40 @@ def test_mixed_precision_follows_the_device(gpu, amp, start):
     cfg = device_config(**(dict(type=start) if start == 'OptimWrapper' else dict(type=start, dtype='float16',
                                                                                  loss_scale='dynamic')))
     adapt_to_device(cfg, amp=amp)
-    expected = dict(type='OptimWrapper', optimizer=dict(type='SGD'), clip_grad=dict(max_norm=5))
-    if gpu:
-        expected |= dict(type='AmpOptimWrapper')
-        expected |= dict(dtype='bfloat16') if start == 'OptimWrapper' else dict(dtype='float16', loss_scale='dynamic')
+    expected = dict(optimizer=dict(type='SGD'), clip_grad=dict(max_norm=5))
+    if gpu and not amp:  # MMEngine's own, as the config has it
+        expected |= dict(type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic')
+    else:
+        expected |= dict(type='egmim_mm.AutocastOptimWrapper', precision='bfloat16' if amp else 'auto')
     assert cfg.optim_wrapper == expected
+
+
+@pytest.mark.parametrize('gain, expected', [(2.0, 'bfloat16'), (1.1, 'float32')])
+def test_automatic_precision_is_measured_and_logged(monkeypatch, gain, expected):
+    said = []
+    monkeypatch.setattr('egmim_mm.precision._cpu_gain', lambda: gain)
+    monkeypatch.setattr('egmim_mm.engine.device.print_log', lambda text, **_: said.append(text))
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    cfg = device_config(type='egmim_mm.AutocastOptimWrapper', precision='auto')
+    cfg.val_cfg, cfg.test_cfg = dict(type='ValLoop'), dict(type='TestLoop', fp16=False)
+    adapt_to_device(cfg)
+    assert len(said) == 1 and said[0].startswith(f'Precision: {expected} on the cpu (')
+    assert cfg.optim_wrapper.precision == 'auto'  # the config that is saved may be used on another machine
+    assert cfg.val_cfg.fp16 == (expected == 'bfloat16') and cfg.test_cfg.fp16 is False
+
+
+def test_one_slow_process_makes_all_use_full_precision(monkeypatch):
+    monkeypatch.setattr('egmim_mm.precision._cpu_gain', lambda: 2.0)
+    monkeypatch.setattr(torch.distributed, 'is_initialized', lambda: True)
+    monkeypatch.setattr(torch.distributed, 'all_reduce', lambda votes, op: votes.zero_())
+    cfg = device_config(type='egmim_mm.AutocastOptimWrapper', precision='auto')
+    adapt_to_device(cfg)
+    assert cfg.optim_wrapper.precision == 'float32'
+
+
+def test_unknown_precision():
+    with pytest.raises(ValueError, match="precision must be one of auto, bfloat16, float32, got 'half'"):
+        adapt_to_device(device_config(type='egmim_mm.AutocastOptimWrapper', precision='half'))
 
 
 def test_full_precision_stays(gpu):

@@ -26,11 +26,10 @@ class Model(nn.Module):
 
 def groups(constructor, model, **paramwise):
     settings = dict(FINETUNE, paramwise_cfg=None)
-    settings.pop('paramwise_cfg')
+    del settings['paramwise_cfg'], settings['constructor']
     wrapper = constructor(settings, dict(FINETUNE.paramwise_cfg, **paramwise))(model)
     names = {id(p): n for n, p in model.named_parameters()}
-    assert all(len(g['params']) == 1 for g in wrapper.optimizer.param_groups)
-    return {names[id(g['params'][0])]: g for g in wrapper.optimizer.param_groups}
+    return {names[id(p)]: g for g in wrapper.optimizer.param_groups for p in g['params']}
 
 
 # as get_swin_layer of SimMIM's optimizer.py counts for depths [2, 2, 6, 2], whose last layer is 13

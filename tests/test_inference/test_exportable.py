@@ -13,6 +13,7 @@ from egmim_mm.inference.onnx.exportable import (
     exportable,
     window_plan,
 )
+from egmim_mm.models.backbones.window_attention import ShiftedWindowAttention
 from egmim_mm.registry import MODELS
 
 SIZES = [(8, 8), (3, 5), (16, 10), (7, 14), (1, 1), (15, 2), (21, 4)]
@@ -59,8 +60,8 @@ def test_backbones_compute_the_same_at_every_size_and_are_not_changed(kind, wind
         parameter.data += 0.2 * torch.randn_like(parameter)
     copy = exportable(backbone)
     kinds = {type(module) for module in copy.modules()}
-    assert GatheredWindows in kinds and ShiftWindowMSA not in kinds
-    assert ShiftWindowMSA in {type(module) for module in backbone.modules()}
+    assert GatheredWindows in kinds and ShiftedWindowAttention not in kinds
+    assert ShiftedWindowAttention in {type(module) for module in backbone.modules()}
     for size in ((32, 32), (64, 96), (224, 32), (128, 160)):  # maps of the last stage from 1 x 1 to 7 x 1 and 4 x 5
         x = torch.randn(2, 3, *size)
         with torch.inference_mode():

@@ -2,10 +2,11 @@
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=10000)
 auto_scale_lr = dict(enable=True, base_batch_size=512)
 optim_wrapper = dict(
-    type='AmpOptimWrapper',  # full precision where there is no GPU
-    dtype='bfloat16',
+    type='egmim_mm.AutocastOptimWrapper',
+    precision='auto',  # bfloat16 where the GPU or CPU is fast in it, else float32
     optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05),
     clip_grad=dict(max_norm=5.0),
+    constructor='egmim_mm.MergedGroups',  # few parameter groups, fused AdamW
     paramwise_cfg=dict(
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,

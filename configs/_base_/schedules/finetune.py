@@ -4,8 +4,10 @@ val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 auto_scale_lr = dict(enable=False, base_batch_size=8)
 optim_wrapper = dict(
-    type='OptimWrapper',
+    type='egmim_mm.AutocastOptimWrapper',
+    precision='auto',  # bfloat16 where the GPU or CPU is fast in it, else float32
     optimizer=dict(type='AdamW', lr=6e-5, betas=(0.9, 0.999), weight_decay=0.01),
+    constructor='egmim_mm.MergedGroups',  # few parameter groups, fused AdamW
     paramwise_cfg=dict(
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,

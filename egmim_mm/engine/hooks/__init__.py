@@ -5,8 +5,9 @@ from .iteration import IterationSeedHook, MaskCurriculumHook
 from .prediction_sheets import PredictionSheetsHook
 from .reconstruction import ReconstructionHook
 from .representation_health import RepresentationHealthHook
+from .step_records import StepRecordsHook
 
 __all__ = [
     'FiniteLossHook', 'GlobalLossHook', 'IterationSeedHook', 'MaskCurriculumHook', 'PredictionSheetsHook',
-    'ReconstructionHook', 'RepresentationHealthHook', 'SafeCheckpointHook'
+    'ReconstructionHook', 'RepresentationHealthHook', 'SafeCheckpointHook', 'StepRecordsHook'
 ]

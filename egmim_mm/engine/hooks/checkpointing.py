@@ -45,7 +45,8 @@ class SafeCheckpointHook(CheckpointHook):
             raise FloatingPointError(
                 f'{len(spoiled)} parameters (first: {spoiled[0]}) hold NaN or infinity after iteration '
                 f'{runner.iter + 1}; nothing was saved, the checkpoint before is the last good one. '
-                'Lower the learning rate or train without --amp, then go on with --resume.')
+                'Lower the learning rate or train in full precision '
+                '(--cfg-options optim_wrapper.precision=float32), then go on with --resume.')
         super()._save_checkpoint(runner)
         if is_main_process():
             update_last(Path(runner.message_hub.get_info('last_ckpt')))

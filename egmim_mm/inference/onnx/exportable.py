@@ -11,6 +11,8 @@ from mmcv.cnn.bricks.transformer import AdaptivePadding
 from mmpretrain.models.utils import ShiftWindowMSA
 from torch import Tensor, nn
 
+from egmim_mm.models.backbones.window_attention import ShiftedWindowAttention
+
 __all__ = ['exportable']
 
 MASKED = -100.0  # added to the attention of tokens that the shift has brought together, as everywhere in Swin
@@ -162,7 +164,7 @@ def exportable(model: nn.Module) -> nn.Module:
         for name, child in list(module.named_children()):
             if type(child) in _SUBSTITUTES:
                 setattr(module, name, _SUBSTITUTES[type(child)](child))
-            elif type(child) is ShiftWindowMSA:
+            elif isinstance(child, (ShiftWindowMSA, ShiftedWindowAttention)):
                 setattr(module, name, GatheredWindows(child, plans))
             elif isinstance(child, AdaptivePadding):
                 setattr(module, name, None)

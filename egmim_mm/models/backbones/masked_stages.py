@@ -5,6 +5,8 @@ import torch
 from mmengine.model.weight_init import initialize, trunc_normal_
 from torch import Tensor, nn
 
+from .window_attention import replace_attention
+
 
 class MaskedStages:
     """What the masked Swin backbones share: hidden tokens, stages read before patch merging, initial values.
@@ -28,6 +30,7 @@ class MaskedStages:
         if self.use_abs_pos_embed:
             raise ValueError('absolute position embeddings are not supported: Swin has relative ones')
         self.mask_token = nn.Parameter(torch.zeros(1, 1, self.embed_dims)) if use_mask_token else None
+        replace_attention(self)
 
     def init_weights(self) -> None:
         """Truncated normal (0.02) as SimMIM and timm do, then the checkpoint of ``init_cfg`` if there is one."""

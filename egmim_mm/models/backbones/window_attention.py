@@ -1,0 +1,134 @@
+"""Attention in shifted windows with the weights of MMPretrain's modules and fewer copies; the numbers stay the same."""
+import math
+from functools import lru_cache
+
+import torch
+from mmengine.model import BaseModule
+from mmpretrain.models.utils import ShiftWindowMSA, WindowMSA, WindowMSAV2
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ['ShiftedWindowAttention', 'replace_attention']
+
+
+class ShiftedWindowAttention(BaseModule):
+    """Takes the place of a ShiftWindowMSA, of Swin or of Swin V2; names of parameters and buffers stay.
+
+    Queries, keys and values are made before the map is cut into windows, so one copy does both. On a GPU
+    ``scaled_dot_product_attention`` gets position bias and shift mask as one additive mask. On a CPU it has no fused
+    kernel with a gradient for the bias, and its fallback is slower than the products written out (a quarter in float32,
+    a half in bfloat16, torch 2.11), so these are used.
+
+    Args:
+        source: Its weights are shared.
+    """
+
+    def __init__(self, source: ShiftWindowMSA) -> None:
+        super().__init__()
+        self.w_msa, self.drop = source.w_msa, source.drop
+        self.window_size, self.shift_size = source.window_size, source.shift_size
+        self.pad_small_map = source.pad_small_map
+
+    def forward(self, query: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+        """Tokens (B, H * W, C) and (H, W) -> (B, H * W, C).
+
+        Raises:
+            ValueError: A map smaller than the window, and ``pad_small_map`` is off.
+        """
+        (batch, _, channels), (height, width), window = query.shape, hw_shape, self.window_size
+        if min(height, width) < window and not self.pad_small_map:
+            raise ValueError(f'the map, {height} x {width} tokens, is smaller than window_size = {window}: set '
+                             'pad_small_map=True, or use larger images or a smaller window')
+        # without padding Swin does not shift a map of one window
+        shift = self.shift_size if self.pad_small_map or min(height, width) > window else 0
+        x = F.pad(query.view(batch, height, width, channels), (0, 0, 0, -width % window, 0, -height % window))
+        rows, columns = x.shape[1] // window, x.shape[2] // window
+        if shift:
+            x = x.roll((-shift, -shift), (1, 2))
+
+        heads, inner = self.w_msa.num_heads, channels // self.w_msa.num_heads
+        qkv = _queries_keys_values(self.w_msa, x).view(batch, rows, window, columns, window, 3, heads, inner)
+        # (3, B, rows, columns, heads, window, window, inner); with a shift every window has its own mask
+        qkv = qkv.permute(5, 0, 1, 3, 6, 2, 4, 7)
+        bias = position_bias(self.w_msa)  # (heads, N, N)
+        if shift:
+            mask = shift_mask(rows, columns, window, shift, bias.device, bias.dtype)
+            bias = (bias + mask.unsqueeze(1)).flatten(0, 1)
+            qkv = qkv.reshape(3, batch, rows * columns * heads, window**2, inner)
+        else:
+            qkv = qkv.reshape(3, batch * rows * columns, heads, window**2, inner)
+        q, k, v = qkv.unbind(0)
+        if isinstance(self.w_msa, WindowMSAV2):  # cosine attention
+            heat = self.w_msa.logit_scale.clamp(max=math.log(100)).exp()
+            q = F.normalize(q, dim=-1) * heat.repeat(q.shape[1] // heads, 1, 1)
+            k, scale = F.normalize(k, dim=-1), 1.0
+        else:
+            scale = self.w_msa.scale
+        x = attend(q, k, v, bias, scale, self.w_msa.attn_drop.p if self.training else 0.0, q.device.type != 'cpu')
+
+        x = x.view(batch, rows, columns, heads, window, window, inner).permute(0, 1, 4, 2, 5, 3, 6)
+        x = self.w_msa.proj_drop(self.w_msa.proj(x.reshape(batch, rows * window, columns * window, channels)))
+        if shift:
+            x = x.roll((shift, shift), (1, 2))
+        return self.drop(x[:, :height, :width].reshape(batch, height * width, channels))
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float, dropout: float, fused: bool) -> Tensor:
+    """``softmax(scale q k^T + bias) v``.
+
+    Args:
+        q, k, v: (n, m, N, d).
+        bias: (m, N, N), added to the scores.
+        scale: Of the scores.
+        dropout: Share of the attention weights that are dropped.
+        fused: Use ``scaled_dot_product_attention``.
+
+    Returns:
+        (n, m, N, d).
+    """
+    if fused:
+        # one type for all: that of the projection, which autocast has chosen
+        return F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v, bias.to(v.dtype)[None], dropout,
+                                              scale=scale)
+    scores = (q * scale) @ k.transpose(-2, -1) + bias
+    return F.dropout(scores.softmax(-1), dropout) @ v
+
+
+def position_bias(attention: WindowMSA | WindowMSAV2) -> Tensor:
+    """Relative position bias (heads, N, N) of a window of N tokens."""
+    index = attention.relative_position_index
+    if isinstance(attention, WindowMSAV2):
+        table = attention.cpb_mlp(attention.relative_coords_table).view(-1, attention.num_heads)
+        table = 16 * torch.sigmoid(table)
+    else:
+        table = attention.relative_position_bias_table
+    tokens = math.prod(attention.window_size)
+    return table[index.view(-1)].view(tokens, tokens, -1).permute(2, 0, 1).contiguous()
+
+
+@lru_cache(maxsize=64)  # the stages of a few image sizes
+def shift_mask(rows: int, columns: int, window: int, shift: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """What keeps tokens apart that only the shift has brought together.
+
+    Returns:
+        (rows * columns, window^2, window^2): 0 or -100, for each window of a map.
+    """
+    with torch.inference_mode(False), torch.no_grad():  # training may use what prediction has cached
+        return ShiftWindowMSA.get_attn_mask((rows * window, columns * window), window, shift).to(device, dtype)
+
+
+def replace_attention(backbone: nn.Module) -> None:
+    """Give every block of a Swin of MMPretrain our attention, with the weights it has."""
+    for stage in backbone.stages:
+        for block in stage.blocks:
+            block.attn = ShiftedWindowAttention(block.attn)
+
+
+def _queries_keys_values(attention: WindowMSA | WindowMSAV2, x: Tensor) -> Tensor:
+    """(..., C) -> (..., 3 C)."""
+    if not isinstance(attention, WindowMSAV2):
+        return attention.qkv(x)
+    bias = None
+    if attention.q_bias is not None:
+        bias = torch.cat([attention.q_bias, torch.zeros_like(attention.v_bias), attention.v_bias])
+    return F.linear(x, attention.qkv.weight, bias)
