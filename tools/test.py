@@ -14,6 +14,7 @@ from egmim_mm.engine.console_runner import ConsoleRunner  # noqa: E402
 from egmim_mm.engine.device import adapt_to_device  # noqa: E402
 from egmim_mm.engine.errors import LaunchError, user_errors  # noqa: E402
 from egmim_mm.engine.launch import load_config, parse_run_args  # noqa: E402
+from egmim_mm.engine.work_dir_lock import sole_run  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,7 +36,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    with user_errors():
+    with user_errors('Interrupted: the test is not finished, give the same command again'):
         checkpoint = resolve_source(args.checkpoint)
         beside = None if is_url(args.checkpoint) else str(Path(checkpoint).parent)
         cfg = load_config(args.config, args.work_dir or beside, args.cfg_options)
@@ -54,7 +55,8 @@ def main() -> None:
                 raise LaunchError(f'--tta: {args.config} defines no tta_model and tta_pipeline')
             cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
             cfg.model = dict(cfg.tta_model, module=cfg.model)
-        ConsoleRunner.from_cfg(cfg).test()
+        with sole_run(cfg.work_dir, args.launcher):
+            ConsoleRunner.from_cfg(cfg).test()
 
 
 if __name__ == '__main__':

@@ -10,8 +10,11 @@ from egmim_mm.engine.config_checks import check_classes  # noqa: E402
 from egmim_mm.engine.console_runner import ConsoleRunner  # noqa: E402
 from egmim_mm.engine.device import adapt_to_device  # noqa: E402
 from egmim_mm.engine.errors import user_errors  # noqa: E402
+from egmim_mm.engine.interruption import going_on  # noqa: E402
 from egmim_mm.engine.launch import load_config, parse_run_args  # noqa: E402
+from egmim_mm.engine.processes import rank_and_size  # noqa: E402
 from egmim_mm.engine.starting import start_or_resume  # noqa: E402
+from egmim_mm.engine.work_dir_lock import sole_run  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,12 +38,16 @@ def main() -> None:
     args = parse_args()
     with user_errors():
         cfg = load_config(args.config, args.work_dir, args.cfg_options)
-        check_classes(cfg)
-        start_or_resume(cfg, args.resume, args.backbone, args.allow_partial, args.trust_checkpoint)
-        adapt_to_device(cfg, args.launcher, args.amp)
-        if args.seed is not None:
-            cfg.randomness = dict(cfg.get('randomness', {}), seed=args.seed)
-        ConsoleRunner.from_cfg(cfg).train()
+        with sole_run(cfg.work_dir, args.launcher), going_on(cfg.work_dir):
+            check_classes(cfg)
+            if args.seed is not None:
+                cfg.randomness = dict(cfg.get('randomness', {}), seed=args.seed)
+            adapt_to_device(cfg, args.launcher, args.amp)
+            finished = start_or_resume(cfg, args.resume, args.backbone, args.allow_partial, args.trust_checkpoint)
+            if not finished:
+                ConsoleRunner.from_cfg(cfg).train()
+            elif rank_and_size(args.launcher)[0] == 0:
+                print(finished)
 
 
 if __name__ == '__main__':

@@ -2,6 +2,7 @@
 import json
 import os
 import re
+from collections import OrderedDict
 from pathlib import Path
 
 import torch
@@ -49,8 +50,8 @@ def export_weights(weights: Weights, target: str) -> Weights:
     """Weights under our names -> those of another library.
 
     Args:
-        weights (dict): Of :class:`MaskedSwinTransformer` or ``V2``.
-        target (str): ``egmim``: as they are. ``mmseg``, ``mmpretrain``: under ``backbone.``, ``mmseg`` without mask
+        weights: Of :class:`MaskedSwinTransformer` or ``V2``.
+        target: ``egmim``: as they are. ``mmseg``, ``mmpretrain``: under ``backbone.``, ``mmseg`` without mask
             token. ``timm``: as its models save them, without head. ``hf``: ``SwinModel`` or ``Swinv2Model`` of
             Hugging Face transformers. The norms of stages 1-3 exist in OpenMMLab alone.
 
@@ -95,13 +96,13 @@ def convert_file(source: str, target: Path, to: str = 'egmim', trust: bool = Fal
     """Write the backbone of a checkpoint as a clean file: tensors and text, nothing to unpickle.
 
     Args:
-        source (str): File, work dir or URL of any known layout.
-        target (Path): New file, ``.safetensors`` or ``.pth``.
-        to (str): See :func:`export_weights`.
-        trust (bool): See :func:`read_checkpoint`.
+        source: File, work dir or URL of any known layout.
+        target: New file, ``.safetensors`` or ``.pth``.
+        to: See :func:`export_weights`.
+        trust: See :func:`read_checkpoint`.
 
     Returns:
-        dict: The metadata of the file: ``source_sha256``, ``source_format``, ``layout``, ``lineage`` (JSON: the runs
+        The metadata of the file: ``source_sha256``, ``source_format``, ``layout``, ``lineage`` (JSON: the runs
         that the weights went through, and this conversion), ``egmim_mm`` (version).
 
     Raises:
@@ -128,10 +129,12 @@ def convert_file(source: str, target: Path, to: str = 'egmim', trust: bool = Fal
     try:
         if target.suffix == '.safetensors':
             save_file(weights, partial, dict(meta, lineage=json.dumps(lineage)))
+        elif to in ('timm', 'hf'):
+            bare = OrderedDict(weights)  # as they expect it; torch loads this attribute with it and minds its own keys
+            bare._metadata = dict(egmim_mm=dict(meta, lineage=lineage))
+            torch.save(bare, partial)
         else:
-            # timm and Hugging Face expect bare weights
-            torch.save(weights if to in ('timm', 'hf') else dict(state_dict=weights, meta=dict(meta, lineage=lineage)),
-                       partial)
+            torch.save(dict(state_dict=weights, meta=dict(meta, lineage=lineage)), partial)
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from .adapting import adapt_bands, differs_in_bands, is_square_table, resize_table
 from .layouts import Conversion, Weights, convert, is_v2
-from .reading import lineage_of, read_checkpoint
+from .lineage import lineage_of
+from .reading import read_checkpoint
 from .report import LoadReport
 from .sources import CheckpointError, resolve_source
 

@@ -12,9 +12,7 @@ import torch
 from mmengine.logging import HistoryBuffer
 from safetensors import safe_open
 
-from egmim_mm.records.provenance import file_sha256
-
-from .sources import CheckpointError, is_url, resolve_source
+from .sources import CheckpointError
 
 # how torch names what is not on its list, and how _history_method does
 _FORBIDDEN = re.compile(r'GLOBAL (\w[\w.]*)|(getattr\(.*\))')
@@ -46,11 +44,11 @@ def read_checkpoint(path: Path, trust: bool = False) -> dict[str, Any]:
     """Read a ``.pth`` or ``.pt`` file with weights-only unpickling, or a ``.safetensors`` file: no code is run.
 
     Args:
-        path (Path): File.
-        trust (bool): Unpickle everything. Only for files whose author you trust.
+        path: File.
+        trust: Unpickle everything. Only for files whose author you trust.
 
     Returns:
-        dict: As saved; of a ``.safetensors`` file ``state_dict`` and ``meta``.
+        As saved; of a ``.safetensors`` file ``state_dict`` and ``meta``.
 
     Raises:
         CheckpointError: Corrupt or truncated file, or one that needs full unpickling.
@@ -96,23 +94,3 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
     except ValueError:
         lineage = []
     return dict(state_dict=state_dict, meta=dict(metadata, lineage=lineage))
-
-
-def describe_source(source: str, trust: bool = False) -> dict[str, Any]:
-    """Identity of a checkpoint for ``results.json`` and for the lineage of runs that start from it.
-
-    Returns:
-        dict: ``path``, ``sha256`` and ``lineage`` (one entry per run its weights went through; empty for
-        foreign weights); ``url`` if it was one.
-    """
-    path = resolve_source(source)
-    lineage = lineage_of(read_checkpoint(path, trust))
-    url = dict(url=str(source)) if is_url(source) else {}
-    return dict(path=str(path), sha256=file_sha256(path), lineage=lineage, **url)
-
-
-def lineage_of(checkpoint: dict[str, Any]) -> list[dict]:
-    """One entry per run that the weights of a checkpoint went through; empty for foreign ones."""
-    meta = checkpoint.get('meta')
-    lineage = meta.get('lineage') if isinstance(meta, dict) else None
-    return [step for step in lineage if isinstance(step, dict)] if isinstance(lineage, list) else []

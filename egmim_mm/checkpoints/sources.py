@@ -11,6 +11,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 import torch
+from mmengine.logging import print_log
 from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 
 from egmim_mm.records.provenance import file_sha256
@@ -30,29 +31,61 @@ def is_url(source) -> bool:
 
 
 def resolve_source(source: str) -> Path:
-    """Path of a checkpoint: a file, the newest checkpoint of a work dir, or the downloaded file of a URL.
+    """Path of a checkpoint: a file, the downloaded file of a URL, or one of a work dir, which the log names.
+
+    Of a work dir that is the checkpoint its run declared best, when ``save_best`` was on, else the newest.
 
     Raises:
-        CheckpointError: Nothing is there, or the download failed.
+        CheckpointError: Nothing is there, several are the best, or the download failed.
     """
     if is_url(source):
         return download(str(source))
     path = Path(source)
     if path.is_dir():
-        for candidate in (path / 'last.pth', _named_in(path / 'last_checkpoint')):
-            if candidate is not None and candidate.is_file():
-                return candidate
-        raise CheckpointError(f'{path} holds no last.pth: give the work dir of a run that saved a checkpoint, '
-                              'or a checkpoint file')
+        best = best_checkpoint(path)
+        chosen = best or newest_checkpoint(path)
+        if chosen is None:
+            raise CheckpointError(f'{path} holds no last.pth: give the work dir of a run that saved a checkpoint, '
+                                  'or a checkpoint file')
+        print_log(f'From {path}: {chosen.name}, its {"best (save_best)" if best else "newest"} checkpoint',
+                  logger='current')
+        return chosen
     if not path.is_file():
         raise CheckpointError(f'checkpoint {source} does not exist')
     return path
 
 
-def _named_in(pointer: Path):
-    # the recorded path may be from another machine; the file name is enough
-    name = Path(pointer.read_text().strip()).name if pointer.is_file() else ''
-    return pointer.with_name(name) if name else None
+def newest_checkpoint(work_dir: Path) -> Path | None:
+    """Newest complete checkpoint inside a work dir, never one of another folder; None without any.
+
+    The path in ``last_checkpoint`` may be that of the folder which this one was copied or moved from: its file name
+    is enough.
+    """
+    pointer = Path(work_dir) / 'last_checkpoint'
+    named = Path(pointer.read_text().strip()).name if pointer.is_file() else ''
+    if named and pointer.with_name(named).is_file():
+        return pointer.with_name(named)
+    return _behind_link(pointer.with_name('last.pth'))
+
+
+def best_checkpoint(work_dir: Path) -> Path | None:
+    """The checkpoint that ``save_best`` declared best; None without any.
+
+    Raises:
+        CheckpointError: There are several, and no ``best.pth`` says which one counts.
+    """
+    linked = _behind_link(Path(work_dir) / 'best.pth')
+    saved = [linked] if linked else sorted(Path(work_dir).glob('best_*.pth'))
+    if len(saved) > 1:
+        raise CheckpointError(f'{work_dir} holds several best checkpoints ({", ".join(p.name for p in saved)}): '
+                              'give the file of one of them, or last.pth')
+    return saved[0] if saved else None
+
+
+def _behind_link(link: Path) -> Path | None:
+    # by its real name, which says more; a copy stands where links are impossible
+    target = link.with_name(os.readlink(link)) if link.is_symlink() else link
+    return target if target.is_file() else None
 
 
 def download(url: str) -> Path:

@@ -1,11 +1,19 @@
 """MMEngine's Runner as a person at the console wants it."""
 import logging
+import os
+from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.dist import master_only
+from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, Runner
 
 from egmim_mm.checkpoints import CheckpointError
 from egmim_mm.checkpoints.mmengine_loading import load_weights_only
+
+from .optimization_plan import OptimizationPlan
+from .recorded_settings import Change
+from .resuming import changes_since, check_resumable
 
 _TO_FILE_ONLY = ('Config:\n', '\n' + '-' * 60, 'Hooks will be executed', 'paramwise_options',
                  '"FileClient" will be', '"HardDiskBackend" is')
@@ -14,11 +22,14 @@ _TO_FILE_ONLY = ('Config:\n', '\n' + '-' * 60, 'Hooks will be executed', 'paramw
 class ConsoleRunner(Runner):
     """MMEngine's Runner, with the dumps of environment, config and hooks kept to the log file.
 
-    It reads checkpoints without running code in them, unless the config has ``trust_checkpoint=True``.
+    It reads checkpoints without running code in them, unless the config has ``trust_checkpoint=True``, writes them in
+    one step, and on a resume lets the config prevail over the recorded settings of optimizer and schedule.
     """
 
     def __init__(self, *args, cfg: Config | None = None, **kwargs) -> None:
         load_weights_only(trust=bool((cfg or {}).get('trust_checkpoint', False)))
+        self._changes: list[Change] = []  # since the checkpoint that is resumed
+        self._plan: OptimizationPlan | None = None
         super().__init__(*args, cfg=cfg, **kwargs)
 
     def build_logger(self, *args, **kwargs) -> logging.Logger:
@@ -27,6 +38,16 @@ class ConsoleRunner(Runner):
             if not isinstance(handler, logging.FileHandler):
                 handler.addFilter(lambda record: not record.getMessage().startswith(_TO_FILE_ONLY))
         return logger
+
+    def resume(self, filename: str, *args, **kwargs) -> None:
+        """As MMEngine's, but what has changed in the config takes effect, and is logged."""
+        if isinstance(self.optim_wrapper, OptimWrapper):
+            self._plan = OptimizationPlan(self.optim_wrapper, self.param_schedulers)
+        super().resume(filename, *args, **kwargs)
+        for change in self._changes:
+            self.logger.info(f'Changed on resume: {change}')
+        if self._plan and any(change.is_of_schedule for change in self._changes):
+            self._plan.follow(self.iter, self.epoch)
 
     def load_checkpoint(self, filename: str, map_location='cpu', strict: bool = False, **kwargs) -> dict:
         """As MMEngine's, but a test refuses weights that do not fit: it would score a random head."""
@@ -41,14 +62,18 @@ class ConsoleRunner(Runner):
             raise CheckpointError(f"{filename} does not hold the weights of this config's model (a pretraining "
                                   f'checkpoint, or another arch or number of classes?). {error}') from error
         if self._resume:
-            _check_resumable(filename, checkpoint)
+            check_resumable(filename, checkpoint)
+            self._changes = changes_since(checkpoint['meta'], self.cfg)
+            if self._plan and 'optimizer' in checkpoint:
+                self._plan.check_groups(checkpoint['optimizer'])
         return checkpoint
 
-
-def _check_resumable(filename: str, checkpoint: dict) -> None:
-    meta = checkpoint.get('meta')
-    if not isinstance(meta, dict) or not {'epoch', 'iter'} <= meta.keys() or 'message_hub' not in checkpoint:
-        raise CheckpointError(f'{filename} is not the checkpoint of a run that can go on: it holds weights only. '
-                              'To start a new run from them, use --backbone')
-    # MMEngine would execute this text as a config file, only to look for a key that no config has
-    meta.pop('config', None)
+    @master_only
+    def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
+        """As MMEngine's, but the file appears when it is complete, and the one it replaces stays until then."""
+        if '://' in str(out_dir):
+            super().save_checkpoint(out_dir, filename, *args, **kwargs)
+            return
+        draft = f'.{filename}.partial'
+        super().save_checkpoint(out_dir, draft, *args, **kwargs)
+        os.replace(Path(out_dir, draft), Path(out_dir, filename))

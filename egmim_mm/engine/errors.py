@@ -1,4 +1,4 @@
-"""How a tool ends: one line for mistakes of the user, a traceback for ours."""
+"""How a tool ends: one line for mistakes of the user and for Ctrl-C, a traceback for ours."""
 import sys
 import traceback
 from collections.abc import Iterator
@@ -9,29 +9,35 @@ from egmim_mm.checkpoints import CheckpointError
 from egmim_mm.environment import EnvironmentProblem
 from egmim_mm.storage.tile_reading import TileReadError
 
+from .interruption import one_line_when_interrupted
+
 
 class LaunchError(RuntimeError):
     """A command that contradicts itself or would overwrite an earlier run."""
 
 
 @contextmanager
-def user_errors() -> Iterator[None]:
+def user_errors(interrupted: str = 'Interrupted') -> Iterator[None]:
     """End a tool with one line, ``Error: ...``, for mistakes in a command, a config or the data.
 
     These are our own error types, missing files and packages, and every ValueError or TypeError that this package
     raises about its arguments; its messages say what to do. Anything else is a fault of the program and keeps its
-    traceback.
+    traceback. SIGINT (Ctrl-C) and SIGTERM end with a line too, and with status 130.
+
+    Args:
+        interrupted: That line.
     """
-    try:
-        yield
-    except (LaunchError, CheckpointError, TileReadError, EnvironmentProblem, FileNotFoundError,
-            FloatingPointError) as error:
-        sys.exit(f'Error: {_last_message(error)}')
-    except (ValueError, TypeError) as error:
-        *_, last = traceback.walk_tb(error.__traceback__)
-        if not Path(last[0].f_code.co_filename).is_relative_to(Path(__file__).parents[1]):
-            raise
-        sys.exit(f'Error: {error}')
+    with one_line_when_interrupted(interrupted):
+        try:
+            yield
+        except (LaunchError, CheckpointError, TileReadError, EnvironmentProblem, FileNotFoundError,
+                FloatingPointError) as error:
+            sys.exit(f'Error: {_last_message(error)}')
+        except (ValueError, TypeError) as error:
+            *_, last = traceback.walk_tb(error.__traceback__)
+            if not Path(last[0].f_code.co_filename).is_relative_to(Path(__file__).parents[1]):
+                raise
+            sys.exit(f'Error: {error}')
 
 
 def _last_message(error: Exception) -> str:

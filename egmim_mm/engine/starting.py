@@ -1,31 +1,33 @@
 """How a run starts: anew, from the weights of another run, or where it was interrupted."""
-from pathlib import Path
-
 from mmengine.config import Config
 
-from egmim_mm.checkpoints import describe_source
+from egmim_mm.checkpoints import declared_source, describe_source, newest_checkpoint
 
 from .errors import LaunchError
+from .resuming import checkpoint_folder, set_up_resume
 
 
 def start_or_resume(cfg: Config,
                     resume: None | str | bool = None,
                     backbone: str | None = None,
                     allow_partial: bool = False,
-                    trust: bool = False) -> None:
+                    trust: bool = False) -> str | None:
     """Set up one of: a new run, a new run from backbone weights, an interrupted run that goes on.
 
     Args:
-        cfg (Config): Changed in place.
-        resume (str | bool, optional): True = the newest checkpoint of the work dir, or a checkpoint file.
-        backbone (str, optional): Checkpoint, work dir of another run, or URL.
-        allow_partial (bool): Accept a backbone of which less than 99 % fits.
-        trust (bool): Unpickle everything in ``resume`` and ``backbone``.
+        cfg: As it will be run, device and seed settled; changed in place.
+        resume: True = the newest checkpoint of the work dir, or a checkpoint file.
+        backbone: Checkpoint, work dir of another run, or URL.
+        allow_partial: Accept a backbone of which less than 99 % fits.
+        trust: Unpickle everything in ``resume`` and ``backbone``.
+
+    Returns:
+        One line for the user if the run is finished already, so that there is nothing to do; else None.
 
     Raises:
-        LaunchError: Both at once, the work dir holds a run that would be overwritten, or the model has an anchor
-            and no weights to start from.
-        CheckpointError: ``backbone`` cannot be read.
+        LaunchError: Options that contradict each other, settings that a resumed run must keep have changed, the work
+            dir holds a run that would be overwritten, or the model has an anchor and no weights to start from.
+        CheckpointError: The weights to start from cannot be read.
     """
     if resume and backbone:
         raise LaunchError('--resume goes on with an interrupted run, --backbone starts a new one from these weights: '
@@ -34,25 +36,25 @@ def start_or_resume(cfg: Config,
         raise LaunchError('--allow-partial is about --backbone, which is not given')
     cfg.trust_checkpoint = trust
     if resume:
-        cfg.resume = True
-        cfg.load_from = resume if isinstance(resume, str) else None
-        if cfg.load_from and not Path(cfg.load_from).is_file():
-            raise LaunchError(f'--resume {resume}: no such checkpoint file')
-        if not cfg.load_from and not (Path(cfg.work_dir) / 'last_checkpoint').is_file():
-            raise LaunchError(f'--resume: {cfg.work_dir} holds no checkpoint to go on from. Leave --resume out to '
-                              'start the run (again with --backbone, if it began so)')
-        return
-    if (Path(cfg.work_dir) / 'last_checkpoint').exists():
-        raise LaunchError(f'{cfg.work_dir} holds the checkpoints of an earlier run: add --resume to go on with it, '
+        return set_up_resume(cfg, resume, trust)
+    folder = checkpoint_folder(cfg)
+    if (folder / 'last_checkpoint').exists() or newest_checkpoint(folder):
+        raise LaunchError(f'{folder} holds the checkpoints of an earlier run: add --resume to go on with it, '
                           'or give another --work-dir')
+    if backbone and cfg.get('load_from'):
+        raise LaunchError(f'--backbone {backbone} and load_from={cfg.load_from} in the config both give the weights to '
+                          'start from: give one of them')
+    source = backbone or declared_source(cfg)
+    if source:
+        cfg.backbone_source = describe_source(source, trust)
     if backbone:
-        cfg.backbone_source = describe_source(backbone, trust)
         options = dict(allow_partial=True) if allow_partial else {}
         options |= dict(trust=True) if trust else {}
         cfg.model.backbone.init_cfg = dict(
             type='egmim_mm.BridgedCheckpoint', source=cfg.backbone_source.path, **options)
     if any(str(term.get('type')).endswith('AnchorTerm') for term in cfg.model.get('terms') or []):
         _check_anchor(cfg.model.backbone)
+    return None
 
 
 def _check_anchor(backbone: dict) -> None:

@@ -74,3 +74,26 @@ def training_facts(cfg: dict, dataloader: Any, seed: int | None, processes: int)
         batch_size=batch_size * processes if batch_size else None,
         max_iters=(cfg.get('train_cfg') or {}).get('max_iters'),
         seed=seed)
+
+
+def check_same_data(before: dict[str, Any] | None, now: dict[str, Any]) -> None:
+    """Compare the training data of a resumed run with those it began with.
+
+    Args:
+        before: Of :func:`training_facts`, from its checkpoint; None = not known.
+        now: The same, of the data that are there now.
+
+    Raises:
+        ValueError: Another number of tiles, or other labelled tiles.
+    """
+    if not before:
+        return
+    numbers = [one['split'].get('num_tiles') for one in (before, now)]
+    if None not in numbers and numbers[0] != numbers[1]:
+        raise ValueError(f'the run began with {numbers[0]} training tiles, and there are {numbers[1]} now: a resumed '
+                         'run needs the same data. Restore them, or start a new run in another --work-dir')
+    tiles = [one['labels'].get('tiles') for one in (before, now)]
+    if None not in tiles and sorted(tiles[0]) != sorted(tiles[1]):
+        other = min(set(tiles[0]) ^ set(tiles[1]))
+        raise ValueError(f'the labelled tiles are not those the run began with ({other} for one): a resumed run needs '
+                         'the same budget and data. Restore them, or start a new run in another --work-dir')

@@ -1,4 +1,5 @@
 """The hook that leaves ``results.json`` in the work dir of every run."""
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,11 @@ from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop
 
+from egmim_mm.checkpoints import run_source
 from egmim_mm.records.provenance import device_description, file_sha256, git_state, package_versions, plain, write_json
 from egmim_mm.registry import HOOKS
 
-from .protocol import class_names, split_facts, training_facts
+from .protocol import check_same_data, class_names, split_facts, training_facts
 
 META_KEY = 'egmim_mm'
 LOSS_WINDOW = 50
@@ -30,11 +32,14 @@ class ResultsHook(Hook):
     ``protocol`` (``classes``, ``evaluation``, ``training``), ``train_losses`` (means over the
     last ``LOSS_WINDOW`` iterations), ``backbone_source`` (path, hash and ancestors of the weights the
     run started from; None means random), ``checkpoint`` (the file tested), ``duration_s``,
-    ``versions``, ``git``, ``device``, ``config``, ``finished``. A number that is undefined, such as
-    the IoU of an absent class, is null.
+    ``versions``, ``git``, ``device``, ``config``, ``finished``, ``training_ended`` (None after a test). A number
+    that is undefined, such as the IoU of an absent class, is null.
 
     Args:
         out_file: File name inside the work dir.
+
+    Raises:
+        ValueError: A resumed run finds other training data than it began with.
     """
 
     # Before CheckpointHook (VERY_LOW), after the hooks that compute.
@@ -49,16 +54,20 @@ class ResultsHook(Hook):
         self._earlier_s = 0.0  # training time before a resume
         self._train_start: float | None = None
         self._phase_start: float | None = None
+        self._first_iteration = 0  # of this start
+        self._ended = False
 
     # ---- training ----
     def before_train(self, runner) -> None:
         """Note what the run is trained on, and start the clock."""
         self._train_start = time.monotonic()
-        resumed, loaded = runner._resume, None if runner._resume else runner._load_from
-        self._source = (runner.cfg.get('backbone_source') or (self._source if resumed else None)
-                        or _file_facts(loaded) or _declared_source(runner.cfg))
-        self._training = training_facts(runner.cfg, runner.train_dataloader, runner.seed,
-                                        get_world_size())
+        resumed = runner._resume
+        before = self._training if resumed else None
+        if not resumed:
+            self._source = run_source(runner.cfg, runner._load_from)
+        self._training = training_facts(runner.cfg, runner.train_dataloader, runner.seed, get_world_size())
+        check_same_data(before, self._training)
+        self._first_iteration = runner.iter
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Put the training facts into the checkpoint's ``meta``."""
@@ -77,6 +86,9 @@ class ResultsHook(Hook):
 
     def after_train(self, runner) -> None:
         """Write the file for good: the training time is known now."""
+        self._ended = True
+        if runner._val_loop is not None and runner.iter == self._first_iteration > 0:
+            runner.val_loop.run()  # stopped in its last evaluation, and resumed
         self._evaluation.setdefault('iteration', runner.iter)
         self._write(runner, 'train' if not self._evaluation.get('metrics') else 'val')
 
@@ -137,7 +149,17 @@ class ResultsHook(Hook):
             git=git_state(),
             device=device_description(next(runner.model.parameters()).device, get_world_size()),
             config=runner.cfg.filename,
+            training_ended=self._ended if phase != 'test' else None,
             finished=time.strftime('%Y-%m-%dT%H:%M:%S%z'))
+
+
+def is_trained(results: Path) -> bool:
+    """Whether a ``results.json`` is of a training that reached its end, or of a test; False without a file."""
+    if not Path(results).is_file():
+        return False
+    document = json.loads(Path(results).read_text())
+    # None: written before this was noted
+    return document['phase'] != 'val' or document.get('training_ended', True)
 
 
 def _from_evaluator(evaluator, classes) -> dict[str, Any]:
@@ -164,14 +186,6 @@ def _recent_losses(runner) -> dict[str, float]:
         name[len('train/'):]: buffer.mean(LOSS_WINDOW)
         for name, buffer in scalars.items() if name.startswith('train/') and 'loss' in name
     }
-
-
-def _declared_source(cfg) -> dict[str, Any] | None:
-    """The weights that the config's own ``init_cfg`` loads into the backbone."""
-    init_cfg = (cfg.get('model') or {}).get('backbone', {}).get('init_cfg')
-    if not isinstance(init_cfg, dict):
-        return None
-    return _file_facts(init_cfg.get('source') or init_cfg.get('checkpoint'))
 
 
 def _tested_file(runner) -> dict[str, Any] | None:

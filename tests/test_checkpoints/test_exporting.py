@@ -96,6 +96,19 @@ def test_lineage_is_in_the_file(source, tmp_path):
     assert torch.serialization.get_unsafe_globals_in_checkpoint(tmp_path / 'a.pth') == []
 
 
+@pytest.mark.parametrize('to', ['timm', 'hf'])
+def test_bare_weights_carry_the_lineage_too(foreign, source, tmp_path, to):
+    path, _ = source
+    convert_file(str(path), tmp_path / 'bare.pth', to)
+    steps = describe_source(str(tmp_path / 'bare.pth'))['lineage']
+    assert [s['experiment'] for s in steps] == ['gppt', 'convert_checkpoint']
+    convert_file(str(tmp_path / 'bare.pth'), tmp_path / 'back.safetensors')
+    again = describe_source(str(tmp_path / 'back.safetensors'))['lineage']
+    assert again[:2] == steps and again[2]['source'] == describe_source(str(tmp_path / 'bare.pth'))['sha256']
+    bare = torch.load(tmp_path / 'bare.pth', weights_only=True)  # as those libraries read it
+    assert all(isinstance(weight, torch.Tensor) for weight in bare.values())
+
+
 def test_refused(foreign, source, tmp_path):
     path = str(source[0])
     with pytest.raises(CheckpointError, match='must end in .safetensors or .pth'):

@@ -4,6 +4,7 @@ import hashlib
 import os
 import pickle
 import random
+import shutil
 import sys
 import types
 
@@ -13,7 +14,14 @@ import torch
 from mmengine.logging import HistoryBuffer
 from safetensors.torch import save_file
 
-from egmim_mm.checkpoints import CheckpointError, describe_source, read_checkpoint, resolve_source
+from egmim_mm.checkpoints import (
+    CheckpointError,
+    describe_source,
+    newest_checkpoint,
+    read_checkpoint,
+    resolve_source,
+)
+from egmim_mm.records.provenance import file_sha256
 
 # torch remarks on the hostile pickles below
 pytestmark = pytest.mark.filterwarnings('ignore:Detected pickle protocol')
@@ -144,16 +152,54 @@ def test_mmengine_contents_are_read_safely(tmp_path):
     assert checkpoint['message_hub']['log_scalars']['loss'].current() == 1.5
 
 
-def test_work_dir_resolves_to_last(tmp_path):
+@pytest.fixture
+def said(monkeypatch):
+    """What resolving a source says in the log."""
+    lines = []
+    monkeypatch.setattr('egmim_mm.checkpoints.sources.print_log', lambda text, logger: lines.append(text))
+    return lines
+
+
+def test_work_dir_resolves_to_the_newest_by_its_real_name(tmp_path, said):
     for name in ('iter_10.pth', 'iter_20.pth'):
         torch.save({}, tmp_path / name)
-    (tmp_path / 'last_checkpoint').write_text('/other/machine/work_dirs/run/iter_10.pth\n')
+    (tmp_path / 'last.pth').symlink_to('iter_10.pth')
     assert resolve_source(str(tmp_path)) == tmp_path / 'iter_10.pth'
-    (tmp_path / 'last.pth').symlink_to('iter_20.pth')
-    assert resolve_source(str(tmp_path)).samefile(tmp_path / 'iter_20.pth')
-    (tmp_path / 'iter_20.pth').unlink()  # a dangling link
+    (tmp_path / 'last_checkpoint').write_text('/other/machine/work_dirs/run/iter_20.pth\n')
+    assert resolve_source(str(tmp_path)) == tmp_path / 'iter_20.pth'  # killed between the pointer and the link
+    assert said[-1] == f'From {tmp_path}: iter_20.pth, its newest checkpoint'
+    (tmp_path / 'iter_20.pth').unlink()
     assert resolve_source(str(tmp_path)) == tmp_path / 'iter_10.pth'
     assert resolve_source(str(tmp_path / 'iter_10.pth')) == tmp_path / 'iter_10.pth'
+    (tmp_path / 'last.pth').unlink()
+    (tmp_path / 'iter_10.pth').rename(tmp_path / 'last.pth')  # a copy, where links are impossible
+    assert resolve_source(str(tmp_path)) == tmp_path / 'last.pth'
+
+
+def test_work_dir_never_resolves_to_a_file_of_another(tmp_path):
+    (tmp_path / 'a').mkdir()
+    torch.save({}, tmp_path / 'a/iter_10.pth')
+    shutil.copytree(tmp_path / 'a', tmp_path / 'b')
+    (tmp_path / 'b/last_checkpoint').write_text(str(tmp_path / 'a/iter_10.pth'))
+    assert newest_checkpoint(tmp_path / 'b') == tmp_path / 'b/iter_10.pth'
+    (tmp_path / 'b/iter_10.pth').unlink()
+    assert newest_checkpoint(tmp_path / 'b') is None
+
+
+def test_work_dir_prefers_what_was_declared_best(tmp_path, said):
+    for name in ('iter_20.pth', 'best_mIoU_iter_10.pth'):
+        torch.save(dict(meta=dict(name=name)), tmp_path / name)
+    (tmp_path / 'last.pth').symlink_to('iter_20.pth')
+    assert resolve_source(str(tmp_path)) == tmp_path / 'best_mIoU_iter_10.pth'  # MMEngine's own hook made no link
+    assert said == [f'From {tmp_path}: best_mIoU_iter_10.pth, its best (save_best) checkpoint']
+    torch.save({}, tmp_path / 'best_OA_iter_20.pth')
+    with pytest.raises(CheckpointError, match='several best checkpoints .best_OA_iter_20.pth, best_mIoU_iter_10.pth'):
+        resolve_source(str(tmp_path))
+    (tmp_path / 'best.pth').symlink_to('best_mIoU_iter_10.pth')
+    described = describe_source(str(tmp_path))
+    assert described['path'] == str(tmp_path / 'best_mIoU_iter_10.pth')
+    assert described['sha256'] == file_sha256(tmp_path / 'best_mIoU_iter_10.pth')
+    assert newest_checkpoint(tmp_path) == tmp_path / 'iter_20.pth'  # what a resume goes on from
 
 
 @pytest.mark.parametrize('pointer', [None, '', 'run/iter_30.pth'])

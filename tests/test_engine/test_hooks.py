@@ -13,7 +13,7 @@ from torch import nn
 
 from egmim_mm.checkpoints import describe_source, read_checkpoint, resolve_source
 from egmim_mm.engine import FiniteLossHook, IterationSeedHook, MaskCurriculumHook, SafeCheckpointHook
-from egmim_mm.engine.hooks.checkpointing import update_last
+from egmim_mm.engine.hooks.checkpointing import update_link
 
 NUMBERS = count()  # MMEngine keeps the state of every experiment of a process by its name
 
@@ -106,7 +106,7 @@ def test_last_is_a_copy_where_links_are_impossible(tmp_path, monkeypatch):
     monkeypatch.setattr('pathlib.Path.symlink_to', refuse)
     for name in ('iter_1.pth', 'iter_2.pth'):
         (tmp_path / name).write_text(name)
-        last = update_last(tmp_path / name)
+        last = update_link(tmp_path / name, 'last.pth')
         assert last == tmp_path / 'last.pth' and last.read_text() == name and not last.is_symlink()
     assert sorted(p.name for p in tmp_path.iterdir()) == ['iter_1.pth', 'iter_2.pth', 'last.pth']
 

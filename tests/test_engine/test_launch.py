@@ -65,7 +65,8 @@ def started(tmp_path):
     folder = tmp_path / 'started'
     folder.mkdir()
     lineage = [dict(experiment='gppt', iterations=2, source=None)]
-    torch.save(dict(state_dict=dict(a=torch.ones(1)), meta=dict(lineage=lineage)), folder / 'iter_2.pth')
+    torch.save(dict(state_dict=dict(a=torch.ones(1)), meta=dict(lineage=lineage, epoch=0, iter=2), message_hub={}),
+               folder / 'iter_2.pth')
     (folder / 'last_checkpoint').write_text(str(folder / 'iter_2.pth'))
     return folder
 
@@ -111,7 +112,7 @@ def test_backbone_from_an_address(config, tmp_path, started, monkeypatch):
 
 def test_resume(config, started):
     cfg = start(config, started, resume=True)
-    assert cfg.resume is True and cfg.load_from is None
+    assert cfg.resume is True and cfg.load_from == str(started / 'iter_2.pth')
     cfg = start(config, started, resume=str(started / 'iter_2.pth'))
     assert cfg.resume is True and cfg.load_from == str(started / 'iter_2.pth')
 
@@ -139,8 +140,9 @@ def test_anchor_needs_weights_to_hold_on_to(config, tmp_path, started):
         with pytest.raises(LaunchError, match='AnchorTerm .* would be random: give --backbone .* or leave it out'):
             anchored(tmp_path / 'new', nothing)
     anchored(tmp_path / 'new', backbone=str(started))
-    anchored(tmp_path / 'new', dict(type='Pretrained', checkpoint='gppt.pth'))
-    anchored(tmp_path / 'new', [dict(type='egmim_mm.BridgedCheckpoint', source='gppt.pth')])
+    path = str(started / 'iter_2.pth')
+    anchored(tmp_path / 'new', dict(type='Pretrained', checkpoint=path))
+    anchored(tmp_path / 'new', [dict(type='egmim_mm.BridgedCheckpoint', source=path)])
     anchored(started, resume=True)  # the teacher is in the checkpoint
 
 

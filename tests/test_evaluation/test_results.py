@@ -131,7 +131,7 @@ def test_new_run_from_weights_names_them_and_starts_its_own_clock(trained, tmp_p
     hook = next(hook for hook in runner.hooks if isinstance(hook, ResultsHook))
     runner.train()
     assert hook._earlier_s == 0
-    assert read(tmp_path)['backbone_source'] == dict(path=checkpoint, sha256=file_sha256(checkpoint))
+    assert read(tmp_path)['backbone_source'] == dict(path=checkpoint, sha256=file_sha256(checkpoint), lineage=[])
 
 
 def test_training_without_validation_still_leaves_a_file(tmp_path):

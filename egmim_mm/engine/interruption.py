@@ -1,0 +1,97 @@
+"""Ctrl-C, and the SIGTERM of a cluster: a tool ends with one line that says how to go on."""
+import os
+import shlex
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+
+from egmim_mm.checkpoints import newest_checkpoint
+
+EXIT_CODE = 130  # what a shell reports after Ctrl-C
+_GRACE_S = 5  # torchrun and the terminal both pass a Ctrl-C on: the second one must not cut the line off
+_asked: list[float] = []  # when this process was asked to stop
+
+
+class Interrupted(KeyboardInterrupt):
+    """An interrupted run; the message says how to go on."""
+
+
+@contextmanager
+def one_line_when_interrupted(line: str) -> Iterator[None]:
+    """Exit with status 130 on SIGINT and SIGTERM, whatever error they lead to on the way out.
+
+    Args:
+        line: What is printed, unless :func:`going_on` knows more.
+    """
+    process = os.getpid()
+
+    def stop(number: int, frame) -> None:
+        if os.getpid() != process:  # a forked worker: what it would do without us
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        elif not _asked:
+            _asked.append(time.monotonic())
+            raise KeyboardInterrupt
+        elif time.monotonic() - _asked[0] > _GRACE_S:
+            os._exit(EXIT_CODE)
+
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM) if in_main_thread}
+    try:
+        yield
+    except BaseException as error:
+        if not _stopped(error):
+            raise
+        if is_main_process():
+            print(error if isinstance(error, Interrupted) else line, file=sys.stderr, flush=True)
+        raise SystemExit(EXIT_CODE) from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        _asked.clear()
+
+
+@contextmanager
+def going_on(work_dir: str | Path) -> Iterator[None]:
+    """Name the last checkpoint of a work dir and the command that resumes it, when a training is interrupted."""
+    try:
+        yield
+    except BaseException as error:
+        if not _stopped(error):
+            raise
+        last = newest_checkpoint(Path(work_dir))
+        raise Interrupted(f'Interrupted. Last checkpoint: {last}; go on with: {resume_command(sys.argv)}' if last else
+                          'Interrupted before the first checkpoint: start again with the same command') from None
+
+
+def _stopped(error: BaseException) -> bool:
+    # a worker or another process that was stopped as well shows here as an error of any kind
+    return bool(_asked) or isinstance(error, KeyboardInterrupt)
+
+
+def resume_command(argv: list[str]) -> str:
+    """The command line of ``tools/train.py`` as it goes on with its run: ``--resume`` instead of ``--backbone``."""
+    if '--launcher' in argv:
+        return 'the command it began with, --resume in place of --backbone'
+    kept: list[str] = []
+    left_out = 0
+    for word in argv:
+        option = word.partition('=')[0]
+        if option.startswith('--b') and '--backbone'.startswith(option):
+            left_out = '=' not in word
+        elif option.startswith('--r') and '--resume'.startswith(option):
+            left_out = '=' not in word
+        elif option.startswith('--al') and '--allow-partial'.startswith(option):
+            left_out = 0
+        elif left_out and not word.startswith('-'):
+            left_out = 0
+        else:
+            left_out = 0
+            kept.append(word)
+    return shlex.join(['python', *kept, '--resume'])
