@@ -5,10 +5,11 @@ from egmim_mm.environment import quiet_imports
 
 quiet_imports()
 
-from egmim_mm.engine.config_checks import check_classes  # noqa: E402
+from egmim_mm.engine.config_checks import check_training  # noqa: E402
 from egmim_mm.engine.console_runner import ConsoleRunner  # noqa: E402
 from egmim_mm.engine.device import adapt_to_device  # noqa: E402
 from egmim_mm.engine.errors import user_errors  # noqa: E402
+from egmim_mm.engine.head_checks import check_batch  # noqa: E402
 from egmim_mm.engine.launch import load_config, parse_run_args  # noqa: E402
 from egmim_mm.engine.starting import start_or_resume  # noqa: E402
 
@@ -34,9 +35,10 @@ def main() -> None:
     args = parse_args()
     with user_errors():
         cfg = load_config(args.config, args.work_dir, args.cfg_options)
-        check_classes(cfg)
+        check_training(cfg)
         start_or_resume(cfg, args.resume, args.backbone, args.allow_partial, args.trust_checkpoint)
         adapt_to_device(cfg, args.launcher, args.amp)
+        check_batch(cfg)
         if args.seed is not None:
             cfg.randomness = dict(cfg.get('randomness', {}), seed=args.seed)
         ConsoleRunner.from_cfg(cfg).train()

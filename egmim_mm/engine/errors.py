@@ -1,4 +1,5 @@
 """How a tool ends: one line for mistakes of the user, a traceback for ours."""
+import os
 import sys
 import traceback
 from collections.abc import Iterator
@@ -20,18 +21,32 @@ def user_errors() -> Iterator[None]:
 
     These are our own error types, missing files and packages, and every ValueError or TypeError that this package
     raises about its arguments; its messages say what to do. Anything else is a fault of the program and keeps its
-    traceback.
+    traceback. Where several processes were started together, ``EGMIM_ERROR_FILE`` names a file for the line, which the
+    launch scripts print last.
     """
     try:
         yield
     except (LaunchError, CheckpointError, TileReadError, EnvironmentProblem, FileNotFoundError,
             FloatingPointError) as error:
-        sys.exit(f'Error: {_last_message(error)}')
+        _end(_last_message(error))
     except (ValueError, TypeError) as error:
         *_, last = traceback.walk_tb(error.__traceback__)
         if not Path(last[0].f_code.co_filename).is_relative_to(Path(__file__).parents[1]):
             raise
-        sys.exit(f'Error: {error}')
+        _end(str(error))
+
+
+def _end(message: str) -> None:
+    """Exit with the line, or leave it to the script that started this and other processes: the first one counts."""
+    report = os.environ.get('EGMIM_ERROR_FILE')
+    if not report:
+        sys.exit(f'Error: {message}')
+    try:
+        with open(report, 'x', encoding='utf-8') as file:
+            file.write(f'Error: {message}')
+    except FileExistsError:
+        pass  # another process has told it
+    sys.exit(1)
 
 
 def _last_message(error: Exception) -> str:
