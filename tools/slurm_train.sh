@@ -29,6 +29,10 @@ if [ "$GPUS_PER_NODE" -gt "$GPUS" ]; then
 fi
 
 export PYTHONPATH="$TOOLS/..${PYTHONPATH:+:$PYTHONPATH}"
+# srun reports every task that ends; the line that says why comes last. The work dir is one that all nodes see.
+mkdir -p "$WORK_DIR"
+export EGMIM_ERROR_FILE=$WORK_DIR/.error_$$
+CODE=0
 # SRUN_ARGS is left unquoted: it holds several arguments.
 srun -p "$PARTITION" \
   --job-name="$JOB_NAME" \
@@ -38,4 +42,10 @@ srun -p "$PARTITION" \
   --cpus-per-task="${CPUS_PER_TASK:-5}" \
   --kill-on-bad-exit=1 \
   ${SRUN_ARGS:-} \
-  "$PYTHON" -u "$TOOLS/train.py" "$CONFIG" --work-dir "$WORK_DIR" --launcher slurm "$@"
+  "$PYTHON" -u "$TOOLS/train.py" "$CONFIG" --work-dir "$WORK_DIR" --launcher slurm "$@" || CODE=$?
+if [ -e "$EGMIM_ERROR_FILE" ]; then
+  cat "$EGMIM_ERROR_FILE" >&2
+  echo >&2
+  rm "$EGMIM_ERROR_FILE"
+fi
+exit "$CODE"

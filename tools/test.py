@@ -9,7 +9,7 @@ quiet_imports()
 
 from egmim_mm.checkpoints import resolve_source  # noqa: E402
 from egmim_mm.checkpoints.sources import is_url  # noqa: E402
-from egmim_mm.engine.config_checks import check_classes  # noqa: E402
+from egmim_mm.engine.config_checks import check_testing  # noqa: E402
 from egmim_mm.engine.console_runner import ConsoleRunner  # noqa: E402
 from egmim_mm.engine.device import adapt_to_device  # noqa: E402
 from egmim_mm.engine.errors import LaunchError, user_errors  # noqa: E402
@@ -42,7 +42,7 @@ def main() -> None:
         cfg = load_config(args.config, args.work_dir or beside, args.cfg_options)
         cfg.load_from = str(checkpoint)
         cfg.trust_checkpoint = args.trust_checkpoint
-        check_classes(cfg)
+        check_testing(cfg)
         adapt_to_device(cfg, args.launcher)
         if args.out:
             evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]

@@ -6,10 +6,11 @@ from egmim_mm.environment import quiet_imports
 
 quiet_imports()
 
-from egmim_mm.engine.config_checks import check_classes  # noqa: E402
+from egmim_mm.engine.config_checks import check_training  # noqa: E402
 from egmim_mm.engine.console_runner import ConsoleRunner  # noqa: E402
 from egmim_mm.engine.device import adapt_to_device  # noqa: E402
 from egmim_mm.engine.errors import user_errors  # noqa: E402
+from egmim_mm.engine.head_checks import check_batch  # noqa: E402
 from egmim_mm.engine.interruption import going_on  # noqa: E402
 from egmim_mm.engine.launch import load_config, parse_run_args  # noqa: E402
 from egmim_mm.engine.processes import rank_and_size  # noqa: E402
@@ -39,10 +40,11 @@ def main() -> None:
     with user_errors():
         cfg = load_config(args.config, args.work_dir, args.cfg_options)
         with sole_run(cfg.work_dir, args.launcher), going_on(cfg.work_dir):
-            check_classes(cfg)
+            check_training(cfg)
             if args.seed is not None:
                 cfg.randomness = dict(cfg.get('randomness', {}), seed=args.seed)
             adapt_to_device(cfg, args.launcher, args.amp)
+            check_batch(cfg)
             finished = start_or_resume(cfg, args.resume, args.backbone, args.allow_partial, args.trust_checkpoint)
             if not finished:
                 ConsoleRunner.from_cfg(cfg).train()

@@ -19,7 +19,7 @@ train_pipeline = [
     dict(type='PackSegInputs')
 ]
 # one over the square root of the classes' shares: without weights, cars and water are never learned in 300 iterations
-loss = dict(class_weight=[0.6, 0.8, 0.6, 1.1, 2.4, 2.2, 3.0], avg_non_ignore=False)
+loss = dict(class_weight=[0.6, 0.8, 0.6, 1.1, 2.4, 2.2, 3.0])
 model = dict(
     decode_head=dict(num_classes=7, loss_decode=loss), auxiliary_head=dict(num_classes=7, loss_decode=loss))
 train_cfg = dict(max_iters=300)

@@ -49,6 +49,13 @@ class ConsoleRunner(Runner):
         if self._plan and any(change.is_of_schedule for change in self._changes):
             self._plan.follow(self.iter, self.epoch)
 
+    def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
+        """As MMEngine's, which forgets that accumulated iterations make one larger batch."""
+        if auto_scale_lr and auto_scale_lr.get('enable'):
+            base = auto_scale_lr['base_batch_size'] / optim_wrapper._accumulative_counts
+            auto_scale_lr = dict(auto_scale_lr, base_batch_size=base)
+        super().scale_lr(optim_wrapper, auto_scale_lr)
+
     def load_checkpoint(self, filename: str, map_location='cpu', strict: bool = False, **kwargs) -> dict:
         """As MMEngine's, but a test refuses weights that do not fit: it would score a random head."""
         testing = not isinstance(self._train_loop, BaseLoop)

@@ -1,8 +1,9 @@
 """How a tool ends: one line for mistakes of the user and for Ctrl-C, a traceback for ours."""
+import os
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from egmim_mm.checkpoints import CheckpointError
@@ -22,22 +23,33 @@ def user_errors(interrupted: str = 'Interrupted') -> Iterator[None]:
 
     These are our own error types, missing files and packages, and every ValueError or TypeError that this package
     raises about its arguments; its messages say what to do. Anything else is a fault of the program and keeps its
-    traceback. SIGINT (Ctrl-C) and SIGTERM end with a line too, and with status 130.
+    traceback. SIGINT (Ctrl-C) and SIGTERM end with a line too, and with status 130. Where several processes were
+    started together, ``EGMIM_ERROR_FILE`` names a file for the line, which the launch scripts print last.
 
     Args:
-        interrupted: That line.
+        interrupted: The line of Ctrl-C.
     """
     with one_line_when_interrupted(interrupted):
         try:
             yield
         except (LaunchError, CheckpointError, TileReadError, EnvironmentProblem, FileNotFoundError,
                 FloatingPointError) as error:
-            sys.exit(f'Error: {_last_message(error)}')
+            _end(_last_message(error))
         except (ValueError, TypeError) as error:
             *_, last = traceback.walk_tb(error.__traceback__)
             if not Path(last[0].f_code.co_filename).is_relative_to(Path(__file__).parents[1]):
                 raise
-            sys.exit(f'Error: {error}')
+            _end(str(error))
+
+
+def _end(message: str) -> None:
+    """Exit with the line, or leave it to the script that started this and other processes: the first one counts."""
+    report = os.environ.get('EGMIM_ERROR_FILE')
+    if not report:
+        sys.exit(f'Error: {message}')
+    with suppress(FileExistsError), open(report, 'x', encoding='utf-8') as file:
+        file.write(f'Error: {message}')
+    sys.exit(1)
 
 
 def _last_message(error: Exception) -> str:

@@ -62,16 +62,17 @@ def training_facts(cfg: dict, dataloader: Any, seed: int | None, processes: int)
         processes: Number of processes, to give the global batch size.
 
     Returns:
-        ``classes`` (None without labels), ``split``, ``labels``, ``batch_size`` (global), ``max_iters``,
-        ``seed``.
+        ``classes`` (None without labels), ``split``, ``labels``, ``batch_size`` (images that a step of the optimiser
+        learns from: over all processes and accumulated iterations), ``max_iters``, ``seed``.
     """
     loader_cfg = cfg.get('train_dataloader') or {}
     batch_size = getattr(dataloader, 'batch_size', None) or loader_cfg.get('batch_size')
+    accumulated = (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
     return dict(
         classes=class_names(dataloader.dataset),
         split=split_facts(loader_cfg.get('dataset'), dataloader.dataset),
         labels=label_facts(loader_cfg.get('sampler'), dataloader.sampler),
-        batch_size=batch_size * processes if batch_size else None,
+        batch_size=batch_size * processes * accumulated if batch_size else None,
         max_iters=(cfg.get('train_cfg') or {}).get('max_iters'),
         seed=seed)
 

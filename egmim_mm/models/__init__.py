@@ -3,7 +3,7 @@ from .data_preprocessor import BandDataPreprocessor
 from .edge_guidance import EdgeGuidedMaskGenerator, EdgePrior
 from .egmim import EGMIM
 from .fitted_encoder_decoder import FittedEncoderDecoder
-from .losses import CellMSELoss, CosineAnchorLoss, EdgeWeightedL1Loss, GradientL1Loss
+from .losses import CellMSELoss, CosineAnchorLoss, EdgeWeightedL1Loss, GradientL1Loss, LabelledCrossEntropyLoss
 from .terms import (
     AnchorTerm,
     EdgeStructureHead,
@@ -19,6 +19,6 @@ from .terms import (
 __all__ = [
     'EGMIM', 'AnchorTerm', 'BandDataPreprocessor', 'CellMSELoss', 'CosineAnchorLoss', 'EdgeGuidedMaskGenerator',
     'EdgePrior', 'EdgeStructureHead', 'EdgeWeightedL1Loss', 'EdgeWeightedReconstructionHead', 'FittedEncoderDecoder',
-    'GradientL1Loss', 'GradientTerm', 'LossTerm', 'MaskedBatch', 'MaskedSwinTransformer', 'MaskedSwinTransformerV2',
-    'PixelTerm', 'StructureTerm', 'TermBalance'
+    'GradientL1Loss', 'GradientTerm', 'LabelledCrossEntropyLoss', 'LossTerm', 'MaskedBatch', 'MaskedSwinTransformer',
+    'MaskedSwinTransformerV2', 'PixelTerm', 'StructureTerm', 'TermBalance'
 ]

@@ -26,7 +26,7 @@ model = dict(
         num_classes=5,
         norm_cfg=norm_cfg,
         align_corners=False,
-        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, avg_non_ignore=True, loss_weight=1.0)),
+        loss_decode=dict(type='egmim_mm.LabelledCrossEntropyLoss', loss_weight=1.0)),
     auxiliary_head=dict(
         type='FCNHead',
         in_index=2,
@@ -37,6 +37,6 @@ model = dict(
         num_classes=5,
         norm_cfg=norm_cfg,
         align_corners=False,
-        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, avg_non_ignore=True, loss_weight=0.4)),
+        loss_decode=dict(type='egmim_mm.LabelledCrossEntropyLoss', loss_weight=0.4)),
     train_cfg=dict(),
     test_cfg=dict(mode='slide', crop_size=(512, 512), stride=(341, 341)))
