@@ -23,9 +23,14 @@ from egmim_mm.pictures.sheets import contact_sheet
 from egmim_mm.synthetic import write_dataset
 
 DATA = Path('data/quickstart')
-ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = Path(__file__).resolve().parents[1]
+# Where configs/ and tools/ are: inside an installed package, beside the package of a clone.
+ROOT = PACKAGE / '.mim' if (PACKAGE / '.mim').is_dir() else PACKAGE.parent
 DAPT, UPERNET = 'configs/quickstart/egmim_dapt.py', 'configs/quickstart/upernet.py'
 SCENES = dict(num_train=200, num_val=30, num_unlabeled=600)  # 200 labelled tiles: 5 % are ten
+# Every step of the chain in a minute; nothing is learned in four iterations.
+TOY_SCENES = dict(num_train=20, num_val=2, num_unlabeled=8)
+TOY_OPTIONS = ('train_cfg.max_iters=4', 'train_dataloader.batch_size=4')
 STARTS = dict(scratch='from scratch', egmim='after EGMIM')
 
 _PROGRESS = re.compile(r'Iter\((\w+)\) *\[ *(\d+)/(\d+)\]')
@@ -44,17 +49,21 @@ class Quickstart:
         data (str): Folder of the scenes; made when it is not there.
         seeds (Sequence[int]): Seeds of initialisation, order, augmentation and of the labelled tiles.
         options (Sequence[str]): ``--cfg-options`` for every training.
+        toy (bool): Few scenes and four iterations: does the chain run here? Scores mean nothing.
     """
 
-    def __init__(self, work_dir: str, data: str, seeds: Sequence[int], options: Sequence[str] = ()) -> None:
+    def __init__(self, work_dir: str, data: str, seeds: Sequence[int], options: Sequence[str] = (),
+                 toy: bool = False) -> None:
         self.work_dir, self.data, self.seeds = Path(work_dir), Path(data), list(seeds)
-        self.options = list(options)
+        self.scenes = TOY_SCENES if toy else SCENES
+        self.workers = 1 if toy else os.cpu_count() or 1  # to start processes takes longer than a few scenes
+        self.options = [*(TOY_OPTIONS if toy else ()), *options]
         self.console = Console()
 
     def run(self) -> None:
         started = time.monotonic()
         self._say('[1/4] Synthetic aerial scenes (no download)')
-        write_dataset(self.data, **SCENES, workers=os.cpu_count() or 1)
+        write_dataset(self.data, **self.scenes, workers=self.workers)
         for seed in self.seeds:
             self._chain(seed)
         self._say('[4/4] Table and pictures')
@@ -64,7 +73,7 @@ class Quickstart:
 
     def _chain(self, seed: int) -> None:
         folder = self.work_dir / f'seed_{seed}'
-        self._say(f'[2/4] EGMIM pretraining on {SCENES["num_unlabeled"]} unlabelled scenes (seed {seed})')
+        self._say(f'[2/4] EGMIM pretraining on {self.scenes["num_unlabeled"]} unlabelled scenes (seed {seed})')
         with self._progress() as progress:
             self._train(progress, DAPT, folder / 'dapt', seed,
                         self._data_options('train', folder='/img_dir/unlabeled'))
@@ -101,6 +110,7 @@ class Quickstart:
 
     def _command(self, progress: Progress, title: str, log: Path, arguments: list[str], threads: str = '') -> None:
         """Run one of the tools; its output goes to ``log``, its progress to the bar."""
+        arguments = [_rooted(argument) for argument in arguments]
         progress.console.print('  $ python ' + shlex.join(arguments), style='dim', highlight=False,
                                soft_wrap=True)
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -109,8 +119,8 @@ class Quickstart:
             environment['OMP_NUM_THREADS'] = threads
         task = progress.add_task(title, total=None)
         with log.open('w', buffering=1) as file, subprocess.Popen(
-            [sys.executable, str(ROOT / arguments[0]), *self._rooted(arguments[1:])], stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT, text=True, env=environment) as process:
+            [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                env=environment) as process:
             for line in process.stdout:
                 file.write(line)
                 found = _PROGRESS.search(line)
@@ -127,17 +137,13 @@ class Quickstart:
             return []
         return [f'{name}_dataloader.dataset.data_root={self.data}{folder}' for name in loaders]
 
-    @staticmethod
-    def _rooted(arguments: list[str]) -> list[str]:
-        return [str(ROOT / a) if a.startswith('configs/') else a for a in arguments]
-
     def _table(self) -> None:
         scores: dict[str, list[dict]] = {
             start: [json.loads((self.work_dir / f'seed_{seed}' / start / 'results.json').read_text())['metrics']
                     for seed in self.seeds] for start in STARTS
         }
         table = Table('IoU, %', *(Column(name, justify='right') for name in STARTS.values()),
-                      title=f'UperNet on 5 % of the labels, {SCENES["num_val"]} test scenes, seeds {self.seeds}')
+                      title=f'UperNet on 5 % of the labels, {self.scenes["num_val"]} test scenes, seeds {self.seeds}')
         for name in (n for n in scores['scratch'][0] if n == 'mIoU' or n.startswith('IoU/')):
             table.add_row(name.removeprefix('IoU/'), *(_mean_std([r[name] for r in runs]) for runs in scores.values()),
                           end_section=name == 'mIoU')
@@ -168,6 +174,12 @@ class Quickstart:
 
     def _say(self, text: str) -> None:
         self.console.print(f'\n[bold]{text.replace("[", "(", 1).replace("]", ")", 1)}[/bold]')
+
+
+def _rooted(argument: str) -> str:
+    """A config or tool by a name that holds in the current folder."""
+    inside = argument.startswith(('configs/', 'tools/')) and Path.cwd() != ROOT
+    return str(ROOT / argument) if inside else argument
 
 
 def _options(options: Sequence[str]) -> list[str]:
