@@ -19,6 +19,12 @@ class SafeCheckpointHook(CheckpointHook):
     * The checkpoint knows its lineage: ``meta['lineage']`` lists the runs its weights went through.
 
     At least two checkpoints are kept, because MMEngine removes an old one before it writes the new one.
+
+    Args:
+        interval: Iterations between checkpoints; -1: none but the last.
+        by_epoch: Whether ``interval`` counts epochs.
+        max_keep_ckpts: How many are kept, 2 or more; -1: all.
+        kwargs: Arguments of MMEngine's ``CheckpointHook``.
     """
 
     def __init__(self, interval: int = -1, by_epoch: bool = False, max_keep_ckpts: int = 2, **kwargs) -> None:
