@@ -73,8 +73,9 @@ def expand(pattern: str) -> list:
 
 
 @pytest.mark.parametrize('page', PAGES, ids=relative)
-def test_tools_and_configs_that_are_named_exist(page):
-    named = re.findall(r'(?<![\w/.-])(?:tools|configs)/[\w./{},*-]*', page.read_text(encoding='utf-8'))
+def test_files_of_the_repository_that_are_named_exist(page):
+    text = page.read_text(encoding='utf-8')
+    named = re.findall(r'(?<![\w/.-])(?:tools|configs|tests|requirements)/[\w./{},*-]*', text)
     paths = {path for name in named for path in expand(name.rstrip('.,'))} - WRITTEN_BY_THE_READER
     assert [path for path in sorted(paths) if not glob(str(ROOT / path))] == []
 

@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
@@ -125,6 +126,15 @@ def test_source_distribution_holds_what_git_tracks(tmp_path):
         files = {member.name.partition('/')[2] for member in tar.getmembers() if member.isfile()}
     written = {name for name in files if name in ('PKG-INFO', 'setup.cfg') or name.startswith('egmim_mm.egg-info/')}
     assert files - written == names - NOT_DISTRIBUTED
+
+
+def test_citation_names_the_version_and_the_paper():
+    citation = yaml.safe_load((ROOT / 'CITATION.cff').read_text(encoding='utf-8'))
+    assert (citation['cff-version'], citation['type']) == ('1.2.0', 'software')
+    assert str(citation['version']) == egmim_mm.__version__ and citation['license'] == 'Apache-2.0'
+    (paper, ) = citation['references']
+    assert (paper['journal'], paper['year'], paper['volume'], paper['issue'], paper['start']) == (
+        'Sensors', 2026, 26, '4', '1385')
 
 
 def test_constraints_fit_the_bounds_and_name_every_direct_dependency():
