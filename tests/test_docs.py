@@ -11,6 +11,7 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from PIL import Image
 from test_import_order import GROUND, ROOMS
 
 from egmim_mm import registry
@@ -122,6 +123,13 @@ def test_architecture_names_every_room_in_the_order_of_imports():
     assert set(named) == there and len(named) == len(there)
     assert [name for name in named if name in ROOMS] == list(ROOMS)
     assert set(named) - set(ROOMS) == GROUND | {'registry', 'edges', 'masking', 'records'}
+
+
+@pytest.mark.parametrize('picture', sorted((ROOT / 'docs/images').iterdir()), ids=relative)
+def test_pictures_are_small_files_that_fit_a_page(picture):
+    assert picture.stat().st_size < 300_000
+    with Image.open(picture) as image:
+        assert image.width <= 1260  # on a page of 830 px, text of 11 points is still 10 px high
 
 
 def test_index_links_every_page():

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import numpy as np
 from mmengine.config import Config
+from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
 from egmim_mm.datasets.plain_tiles import file_tiles
+from egmim_mm.pictures import draw_sheet
 from egmim_mm.pictures.pretraining import as_rows, load_model, prediction_rows, reconstruction_panels
-from egmim_mm.pictures.sheets import contact_sheet
 from egmim_mm.synthetic import write_dataset
 
 DATA = Path('data/quickstart')
@@ -68,7 +69,8 @@ class Quickstart:
             self._chain(seed)
         self._say('[4/4] Table and pictures')
         self._table()
-        sheet = self._sheet(self.work_dir / f'seed_{self.seeds[0]}')
+        sheet = self.work_dir / 'sheet.png'
+        Image.fromarray(draw_run(self.work_dir / f'seed_{self.seeds[0]}', self.data)).save(sheet)
         self.console.print(f'Pictures: {sheet}\nDone in {(time.monotonic() - started) / 60:.1f} min.')
 
     def _chain(self, seed: int) -> None:
@@ -150,30 +152,37 @@ class Quickstart:
         self.console.print(table)
         (self.work_dir / 'table.json').write_text(json.dumps(scores, indent=1))
 
-    def _sheet(self, folder: Path) -> Path:
-        config = Config.fromfile(ROOT / UPERNET)
-        meta = config.test_dataloader.dataset.metainfo
-        names = [p.stem for p in sorted((self.data / 'img_dir/val').glob('*.png'))[:4]]
-        images = [self.data / 'img_dir/val' / f'{n}.png' for n in names]
-        masks = [self.data / 'ann_dir/val' / f'{n}.png' for n in names]
-        predictions = [[folder / start / 'predictions' / f'{n}.png' for n in names] for start in STARTS]
-        model = load_model(Config.fromfile(ROOT / DAPT), folder / 'dapt')
-        titles, left = as_rows(reconstruction_panels(model, tile, seed)
-                               for seed, tile in enumerate(file_tiles(images, len(images))))
-        right = prediction_rows(masks, predictions, meta.palette)
-        path = self.work_dir / 'sheet.png'
-        contact_sheet(
-            [[*a[:4], *b] for a, b in zip(left, right)],  # up to the reconstruction
-            [*titles[:4], 'truth', *STARTS.values()],
-            path, legend=dict(zip(meta.classes, map(tuple, meta.palette))))
-        return path
-
     def _progress(self) -> Progress:
         return Progress(TextColumn('  {task.description:<32}'), BarColumn(), TextColumn('{task.completed:.0f}'),
                         TimeElapsedColumn(), TextColumn('left'), TimeRemainingColumn(), console=self.console)
 
     def _say(self, text: str) -> None:
         self.console.print(f'\n[bold]{text.replace("[", "(", 1).replace("]", ")", 1)}[/bold]')
+
+
+def draw_run(run: Path, data: Path, num: int = 2) -> np.ndarray:
+    """Pretraining above, segmentation below, of the first test scenes.
+
+    Args:
+        run: ``seed_N`` folder of a finished chain.
+        data: Folder of the scenes.
+        num: Scenes.
+
+    Returns:
+        (H, W, 3) uint8, RGB: four columns, so that it can be read on a page.
+    """
+    names = [path.stem for path in sorted((data / 'img_dir/val').glob('*.png'))[:num]]
+    tiles = list(file_tiles([data / 'img_dir/val' / f'{name}.png' for name in names], num))
+    model = load_model(Config.fromfile(ROOT / DAPT), run / 'dapt')
+    titles, panels = as_rows(reconstruction_panels(model, tile, seed) for seed, tile in enumerate(tiles))
+    meta = Config.fromfile(ROOT / UPERNET).test_dataloader.dataset.metainfo
+    maps = prediction_rows([data / 'ann_dir/val' / f'{name}.png' for name in names],
+                           [[run / start / 'predictions' / f'{name}.png' for name in names] for start in STARTS],
+                           meta.palette)
+    return np.concatenate([
+        draw_sheet([row[:4] for row in panels], titles[:4]),  # up to the reconstruction
+        draw_sheet([[row[0], *classes] for row, classes in zip(panels, maps)], [titles[0], 'truth', *STARTS.values()],
+                   legend=dict(zip(meta.classes, map(tuple, meta.palette))))])
 
 
 def _rooted(argument: str) -> str:
