@@ -1,5 +1,7 @@
 """The documentation names files that exist, and its configs work as they stand."""
+import importlib
 import re
+import runpy
 import shutil
 from glob import glob
 from pathlib import Path
@@ -9,7 +11,10 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from PIL import Image
+from test_import_order import GROUND, ROOMS
 
+from egmim_mm import registry
 from egmim_mm.engine.device import adapt_to_device
 from egmim_mm.engine.launch import load_config
 from egmim_mm.registry import DATASETS, MODELS
@@ -30,6 +35,10 @@ NAMES = ('background', 'building', 'road', 'tree')
 COLORS = np.array([[0, 0, 0], [200, 200, 200], [200, 30, 30], [90, 90, 90], [30, 140, 30]], np.uint8)
 
 
+# docs/predict.md: entries of the metadata of an ONNX file
+KEYS_IN_FILES = {'classes', 'palette', 'bands', 'window', 'weights_sha256', 'mean', 'std', 'size'}
+
+
 def relative(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
@@ -41,6 +50,21 @@ def test_relative_links_point_to_files(page):
     assert [t for t in targets if t and not (page.parent / t).exists()] == []
 
 
+def anchors(page: Path) -> set:
+    """The anchors that GitHub gives to the headings of a page."""
+    text = re.sub(r'```.*?```', '', page.read_text(encoding='utf-8'), flags=re.DOTALL)
+    return {re.sub(r'[^\w -]', '', title.lower()).strip().replace(' ', '-')
+            for title in re.findall(r'^#+ (.+)$', text, re.MULTILINE)}
+
+
+@pytest.mark.parametrize('page', PAGES, ids=relative)
+def test_links_into_pages_point_to_headings(page):
+    text = re.sub(r'```.*?```', '', page.read_text(encoding='utf-8'), flags=re.DOTALL)
+    links = [(page.parent / name if name else page, anchor)
+             for name, anchor in re.findall(r'\]\(([\w./]*)#([\w-]+)\)', text)]
+    assert [f'{target.name}#{anchor}' for target, anchor in links if anchor not in anchors(target)] == []
+
+
 def expand(pattern: str) -> list:
     """Shell braces: 'a_{b,c}.py' -> ['a_b.py', 'a_c.py']."""
     match = re.search(r'{([^}]*)}', pattern)
@@ -50,10 +74,94 @@ def expand(pattern: str) -> list:
 
 
 @pytest.mark.parametrize('page', PAGES, ids=relative)
-def test_tools_and_configs_that_are_named_exist(page):
-    named = re.findall(r'(?<![\w/.-])(?:tools|configs)/[\w./{},*-]*', page.read_text(encoding='utf-8'))
+def test_files_of_the_repository_that_are_named_exist(page):
+    text = page.read_text(encoding='utf-8')
+    named = re.findall(r'(?<![\w/.-])(?:tools|configs|tests|requirements)/[\w./{},*-]*', text)
     paths = {path for name in named for path in expand(name.rstrip('.,'))} - WRITTEN_BY_THE_READER
     assert [path for path in sorted(paths) if not glob(str(ROOT / path))] == []
+
+
+@pytest.mark.parametrize('page', PAGES, ids=relative)
+def test_modules_of_the_package_that_are_named_exist(page):
+    text = page.read_text(encoding='utf-8')
+    files = set(re.findall(r'(?<![\w/.-])(egmim_mm/[\w./-]*)', text))
+    assert [name for name in sorted(files) if not (ROOT / name.rstrip('.')).exists() and '.mim' not in name] == []
+    assert [name for name in sorted(set(re.findall(r'\begmim_mm(?:\.\w+)+', text))) if not resolves(name)] == []
+
+
+def resolves(name: str) -> bool:
+    """'egmim_mm.edges.hog' or, by a registry, 'egmim_mm.EGMIM'; keys of files such as 'egmim_mm.bands' have no capital
+    and no module, and are checked by name."""
+    package, *rest = name.split('.')
+    if len(rest) == 1 and rest[0] in KEYS_IN_FILES:
+        return True
+    if len(rest) == 1 and rest[0][0].isupper():
+        return any(rest[0] in group.module_dict for group in registered_groups())
+    found = importlib.import_module(package)
+    for part in rest:
+        if not hasattr(found, part):
+            try:
+                importlib.import_module(f'{found.__name__}.{part}')
+            except (ImportError, AttributeError):
+                return False
+        found = getattr(found, part)
+    return True
+
+
+def registered_groups() -> list:
+    for name in registry.__all__:
+        getattr(registry, name).import_from_location()
+    return [getattr(registry, name) for name in registry.__all__]
+
+
+def test_architecture_names_every_room_in_the_order_of_imports():
+    page = (ROOT / 'docs/architecture.md').read_text(encoding='utf-8')
+    rows = re.findall(r'^\| (`.+?`) \|', page.partition('## What flows')[0], re.MULTILINE)
+    named = [name.removesuffix('/').removesuffix('.py') for row in rows for name in re.findall(r'`([\w./]+)`', row)]
+    there = {path.stem for path in (ROOT / 'egmim_mm').iterdir()
+             if (path.is_dir() or path.suffix == '.py') and not path.name.startswith(('_', '.'))}
+    assert set(named) == there and len(named) == len(there)
+    assert [name for name in named if name in ROOMS] == list(ROOMS)
+    assert set(named) - set(ROOMS) == GROUND | {'registry', 'edges', 'masking', 'records'}
+
+
+@pytest.mark.parametrize('picture', sorted((ROOT / 'docs/images').iterdir()), ids=relative)
+def test_pictures_are_small_files_that_fit_a_page(picture):
+    assert picture.stat().st_size < 300_000
+    with Image.open(picture) as image:
+        assert image.width <= 1260  # on a page of 830 px, text of 11 points is still 10 px high
+
+
+def test_index_links_every_page():
+    index = (ROOT / 'docs/index.md').read_text(encoding='utf-8')
+    linked = set(re.findall(r'\]\(([\w./]+\.md)', index))
+    assert {p.relative_to(ROOT / 'docs').as_posix() for p in PAGES if p.parts[len(ROOT.parts)] == 'docs'} - {
+        'index.md'} <= linked
+
+
+def test_config_reference_is_what_its_generator_writes():
+    written = runpy.run_path(str(ROOT / 'docs/make_config_reference.py'))['reference']()
+    assert (ROOT / 'docs/config_reference.md').read_text(encoding='utf-8') == written, (
+        'run python docs/make_config_reference.py')
+
+
+def test_config_reference_refuses_a_key_without_description():
+    rows = runpy.run_path(str(ROOT / 'docs/make_config_reference.py'))['rows']
+
+    class Undocumented:
+        """A class.
+
+        Args:
+            told (int): This one is, see :class:`~egmim_mm.models.EGMIM`.
+        """
+
+        def __init__(self, told: int = 1, untold: int = 2) -> None:
+            pass
+
+    Undocumented.__module__ = 'egmim_mm.models'
+    with pytest.raises(ValueError, match='Undocumented: no description of untold'):
+        rows(Undocumented, set())
+    assert rows(Undocumented, {'untold'}) == ['| `told` | int | `1` | This one is, see `EGMIM`. |']
 
 
 @pytest.mark.parametrize('config', TOP_LEVEL, ids=relative)

@@ -1,12 +1,17 @@
-"""The wheel holds the package, its configs and tools, and nothing else; building it leaves no litter."""
+"""The wheel holds the package, its configs and tools, and nothing else, and works by itself; building it leaves no
+litter. The source distribution holds what git tracks."""
+import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
@@ -15,6 +20,7 @@ import egmim_mm
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ('egmim_mm', 'configs', 'tools', 'tests')
 FILES = ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'README.md', 'LICENSE')
+NOT_DISTRIBUTED = {'.gitignore', '.ci/run'}  # of git and of continuous integration
 # Of setuptools itself, ignored by git.
 BUILD_LITTER = ('build', 'egmim_mm.egg-info')
 
@@ -82,6 +88,53 @@ def test_building_leaves_neither_copies_nor_links_in_the_tree(built):
     _, before, after = built
     assert after == before
     assert {'setup.py', 'egmim_mm/version.py', 'tools/dist_train.sh'} <= after
+
+
+def test_quickstart_runs_from_the_installed_wheel(built, tmp_path):
+    site, folder = tmp_path / 'site', tmp_path / 'elsewhere'
+    folder.mkdir()
+    installed = subprocess.run([sys.executable, '-m', 'pip', 'install', '--no-deps', '--no-index', '--quiet',
+                                '--disable-pip-version-check', '--target', str(site), built[0].filename],
+                               capture_output=True, text=True)
+    assert installed.returncode == 0, installed.stderr
+    tool = site / 'egmim_mm/.mim/tools/quickstart.py'
+    environment = dict(os.environ, PYTHONPATH=str(site), OMP_NUM_THREADS='1')
+    run = subprocess.run([sys.executable, str(tool), '--toy'], cwd=folder, env=environment, capture_output=True,
+                         text=True, timeout=300)
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+    work_dir = folder / 'work_dirs/quickstart_toy'
+    assert (work_dir / 'sheet.png').is_file()
+    results = json.loads((work_dir / 'seed_0/egmim/results.json').read_text())
+    assert results['phase'] == 'test' and results['git'] is None  # the code that ran is not that of this clone
+    assert str(ROOT) not in run.stdout
+
+
+def test_source_distribution_holds_what_git_tracks(tmp_path):
+    tracked = subprocess.run(['git', 'ls-files', '--cached', '--others', '--exclude-standard'], cwd=ROOT,
+                             capture_output=True, text=True)
+    if tracked.returncode:
+        pytest.skip('not a clone')
+    names = {name for name in tracked.stdout.splitlines() if (ROOT / name).is_file()}
+    for name in names:
+        (tmp_path / 'source' / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / 'source' / name)
+    built = subprocess.run([sys.executable, 'setup.py', '-q', 'sdist', '--dist-dir', str(tmp_path)],
+                           cwd=tmp_path / 'source', capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    archive, = tmp_path.glob('*.tar.gz')
+    with tarfile.open(archive) as tar:
+        files = {member.name.partition('/')[2] for member in tar.getmembers() if member.isfile()}
+    written = {name for name in files if name in ('PKG-INFO', 'setup.cfg') or name.startswith('egmim_mm.egg-info/')}
+    assert files - written == names - NOT_DISTRIBUTED
+
+
+def test_citation_names_the_version_and_the_paper():
+    citation = yaml.safe_load((ROOT / 'CITATION.cff').read_text(encoding='utf-8'))
+    assert (citation['cff-version'], citation['type']) == ('1.2.0', 'software')
+    assert str(citation['version']) == egmim_mm.__version__ and citation['license'] == 'Apache-2.0'
+    (paper, ) = citation['references']
+    assert (paper['journal'], paper['year'], paper['volume'], paper['issue'], paper['start']) == (
+        'Sensors', 2026, 26, '4', '1385')
 
 
 def test_constraints_fit_the_bounds_and_name_every_direct_dependency():

@@ -14,7 +14,8 @@ class BridgedCheckpoint:
 
     Args:
         source (str): Checkpoint file, work dir or URL.
-        allow_partial, trust (bool): See :func:`load_backbone`.
+        allow_partial (bool): Accept weights of which less than 99 % fits; see :func:`load_backbone`.
+        trust (bool): Unpickle everything in the file. It can run code of its author.
     """
 
     def __init__(self, source: str, allow_partial: bool = False, trust: bool = False) -> None:

@@ -13,19 +13,25 @@ from pathlib import Path
 
 import numpy as np
 from mmengine.config import Config
+from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from egmim_mm.datasets.plain_tiles import file_tiles
+from egmim_mm.pictures import draw_sheet
 from egmim_mm.pictures.pretraining import as_rows, load_model, prediction_rows, reconstruction_panels
-from egmim_mm.pictures.sheets import contact_sheet
 from egmim_mm.records.tables import print_table
 from egmim_mm.synthetic import write_dataset
 
 DATA = Path('data/quickstart')
-ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = Path(__file__).resolve().parents[1]
+# Where configs/ and tools/ are: inside an installed package, beside the package of a clone.
+ROOT = PACKAGE / '.mim' if (PACKAGE / '.mim').is_dir() else PACKAGE.parent
 DAPT, UPERNET = 'configs/quickstart/egmim_dapt.py', 'configs/quickstart/upernet.py'
 SCENES = dict(num_train=200, num_val=30, num_unlabeled=600)  # 200 labelled tiles: 5 % are ten
+# Every step of the chain in a minute; nothing is learned in four iterations.
+TOY_SCENES = dict(num_train=20, num_val=2, num_unlabeled=8)
+TOY_OPTIONS = ('train_cfg.max_iters=4', 'train_dataloader.batch_size=4')
 STARTS = dict(scratch='from scratch', egmim='after EGMIM')
 
 _PROGRESS = re.compile(r'Iter\((\w+)\) *\[ *(\d+)/(\d+)\]')
@@ -44,27 +50,32 @@ class Quickstart:
         data: Folder of the scenes; made when it is not there.
         seeds: Seeds of initialisation, order, augmentation and of the labelled tiles.
         options: ``--cfg-options`` for every training.
+        toy: Few scenes and four iterations: does the chain run here? Scores mean nothing.
     """
 
-    def __init__(self, work_dir: str, data: str, seeds: Sequence[int], options: Sequence[str] = ()) -> None:
+    def __init__(self, work_dir: str, data: str, seeds: Sequence[int], options: Sequence[str] = (),
+                 toy: bool = False) -> None:
         self.work_dir, self.data, self.seeds = Path(work_dir), Path(data), list(seeds)
-        self.options = list(options)
+        self.scenes = TOY_SCENES if toy else SCENES
+        self.workers = 1 if toy else os.cpu_count() or 1  # to start processes takes longer than a few scenes
+        self.options = [*(TOY_OPTIONS if toy else ()), *options]
         self.console = Console()
 
     def run(self) -> None:
         started = time.monotonic()
         self._say('[1/4] Synthetic aerial scenes (no download)')
-        write_dataset(self.data, **SCENES, workers=os.cpu_count() or 1)
+        write_dataset(self.data, **self.scenes, workers=self.workers)
         for seed in self.seeds:
             self._chain(seed)
         self._say('[4/4] Table and pictures')
         self._table()
-        sheet = self._sheet(self.work_dir / f'seed_{self.seeds[0]}')
+        sheet = self.work_dir / 'sheet.png'
+        Image.fromarray(draw_run(self.work_dir / f'seed_{self.seeds[0]}', self.data)).save(sheet)
         self.console.print(f'Pictures: {sheet}\nDone in {(time.monotonic() - started) / 60:.1f} min.')
 
     def _chain(self, seed: int) -> None:
         folder = self.work_dir / f'seed_{seed}'
-        self._say(f'[2/4] EGMIM pretraining on {SCENES["num_unlabeled"]} unlabelled scenes (seed {seed})')
+        self._say(f'[2/4] EGMIM pretraining on {self.scenes["num_unlabeled"]} unlabelled scenes (seed {seed})')
         with self._progress() as progress:
             self._train(progress, DAPT, folder / 'dapt', seed,
                         self._data_options('train', folder='/img_dir/unlabeled'))
@@ -101,6 +112,7 @@ class Quickstart:
 
     def _command(self, progress: Progress, title: str, log: Path, arguments: list[str], threads: str = '') -> None:
         """Run one of the tools; its output goes to ``log``, its progress to the bar."""
+        arguments = [_rooted(argument) for argument in arguments]
         progress.console.print('  $ python ' + shlex.join(arguments), style='dim', highlight=False,
                                soft_wrap=True)
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -109,8 +121,8 @@ class Quickstart:
             environment['OMP_NUM_THREADS'] = threads
         task = progress.add_task(title, total=None)
         with log.open('w', buffering=1) as file, subprocess.Popen(
-            [sys.executable, str(ROOT / arguments[0]), *self._rooted(arguments[1:])], stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT, text=True, env=environment) as process:
+            [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                env=environment) as process:
             for line in process.stdout:
                 file.write(line)
                 step = _PROGRESS.search(line)
@@ -127,10 +139,6 @@ class Quickstart:
             return []
         return [f'{name}_dataloader.dataset.data_root={self.data}{folder}' for name in loaders]
 
-    @staticmethod
-    def _rooted(arguments: list[str]) -> list[str]:
-        return [str(ROOT / a) if a.startswith('configs/') else a for a in arguments]
-
     def _table(self) -> None:
         scores: dict[str, list[dict]] = {
             start: [json.loads((self.work_dir / f'seed_{seed}' / start / 'results.json').read_text())['metrics']
@@ -141,26 +149,8 @@ class Quickstart:
             cells.append((name.removeprefix('IoU/'), *(_mean_std([r[name] for r in runs]) for runs in scores.values())))
             cells += [None] if name == 'mIoU' else []
         print_table(('IoU, %', ), tuple(STARTS.values()), cells,
-                    title=f'UperNet on 5 % of the labels, {SCENES["num_val"]} test scenes, seeds {self.seeds}')
+                    title=f'UperNet on 5 % of the labels, {self.scenes["num_val"]} test scenes, seeds {self.seeds}')
         (self.work_dir / 'table.json').write_text(json.dumps(scores, indent=1))
-
-    def _sheet(self, folder: Path) -> Path:
-        config = Config.fromfile(ROOT / UPERNET)
-        meta = config.test_dataloader.dataset.metainfo
-        names = [p.stem for p in sorted((self.data / 'img_dir/val').glob('*.png'))[:4]]
-        images = [self.data / 'img_dir/val' / f'{n}.png' for n in names]
-        masks = [self.data / 'ann_dir/val' / f'{n}.png' for n in names]
-        predictions = [[folder / start / 'predictions' / f'{n}.png' for n in names] for start in STARTS]
-        model = load_model(Config.fromfile(ROOT / DAPT), folder / 'dapt')
-        titles, left = as_rows(reconstruction_panels(model, tile, seed)
-                               for seed, tile in enumerate(file_tiles(images, len(images))))
-        right = prediction_rows(masks, predictions, meta.palette)
-        path = self.work_dir / 'sheet.png'
-        contact_sheet(
-            [[*a[:4], *b] for a, b in zip(left, right)],  # up to the reconstruction
-            [*titles[:4], 'truth', *STARTS.values()],
-            path, legend=dict(zip(meta.classes, map(tuple, meta.palette))))
-        return path
 
     def _progress(self) -> Progress:
         return Progress(TextColumn('  {task.description:<32}'), BarColumn(), TextColumn('{task.completed:.0f}'),
@@ -168,6 +158,37 @@ class Quickstart:
 
     def _say(self, text: str) -> None:
         self.console.print(f'\n[bold]{text.replace("[", "(", 1).replace("]", ")", 1)}[/bold]')
+
+
+def draw_run(run: Path, data: Path, num: int = 2) -> np.ndarray:
+    """Pretraining above, segmentation below, of the first test scenes.
+
+    Args:
+        run: ``seed_N`` folder of a finished chain.
+        data: Folder of the scenes.
+        num: Scenes.
+
+    Returns:
+        (H, W, 3) uint8, RGB: four columns, so that it can be read on a page.
+    """
+    names = [path.stem for path in sorted((data / 'img_dir/val').glob('*.png'))[:num]]
+    tiles = list(file_tiles([data / 'img_dir/val' / f'{name}.png' for name in names], num))
+    model = load_model(Config.fromfile(ROOT / DAPT), run / 'dapt')
+    titles, panels = as_rows(reconstruction_panels(model, tile, seed) for seed, tile in enumerate(tiles))
+    meta = Config.fromfile(ROOT / UPERNET).test_dataloader.dataset.metainfo
+    maps = prediction_rows([data / 'ann_dir/val' / f'{name}.png' for name in names],
+                           [[run / start / 'predictions' / f'{name}.png' for name in names] for start in STARTS],
+                           meta.palette)
+    return np.concatenate([
+        draw_sheet([row[:4] for row in panels], titles[:4]),  # up to the reconstruction
+        draw_sheet([[row[0], *classes] for row, classes in zip(panels, maps)], [titles[0], 'truth', *STARTS.values()],
+                   legend=dict(zip(meta.classes, map(tuple, meta.palette))))])
+
+
+def _rooted(argument: str) -> str:
+    """A config or tool by a name that holds in the current folder."""
+    inside = argument.startswith(('configs/', 'tools/')) and Path.cwd() != ROOT
+    return str(ROOT / argument) if inside else argument
 
 
 def _options(options: Sequence[str]) -> list[str]:

@@ -24,10 +24,10 @@ class SafeCheckpointHook(CheckpointHook):
     At least two checkpoints are kept, because MMEngine removes an old one before it writes the new one.
 
     Args:
-        interval: Iterations (or epochs) between checkpoints.
-        by_epoch: Count epochs.
-        max_keep_ckpts: Most checkpoints kept, at least 2; -1 = all.
-        kwargs: As MMEngine's, ``save_best`` among them.
+        interval: Iterations (or epochs) between checkpoints; -1: none but the last.
+        by_epoch: Whether ``interval`` counts epochs.
+        max_keep_ckpts: How many are kept, 2 or more; -1: all.
+        kwargs: Arguments of MMEngine's ``CheckpointHook``, ``save_best`` among them.
 
     Raises:
         ValueError: ``max_keep_ckpts`` is 1.

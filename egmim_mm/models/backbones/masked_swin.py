@@ -26,6 +26,7 @@ class MaskedSwinTransformer(MaskedStages, SwinTransformer):
             loss reads: an unused norm stops distributed training.
         drop_path_rate (float): Stochastic depth; 0 for pretraining.
         use_mask_token (bool): Whether there is a mask token. Segmentation needs none.
+        pad_small_map (bool): Pad and shift maps that are no larger than a window, as mmsegmentation does.
         kwargs: See :class:`mmpretrain.models.SwinTransformer`.
     """
 

@@ -23,7 +23,8 @@ class MaskedSwinTransformerV2(MaskedStages, SwinTransformerV2):
     Args:
         arch (str | dict): 'tiny', 'small', 'base', 'large', 'huge', 'giant', or a dict of ``embed_dims``,
             ``depths``, ``num_heads`` and optionally ``extra_norm_every_n_blocks`` (0).
-        img_size, in_channels, out_indices, drop_path_rate, use_mask_token: See :class:`MaskedSwinTransformer`.
+        img_size, in_channels, out_indices, drop_path_rate, use_mask_token, pad_small_map: See
+            :class:`MaskedSwinTransformer`.
         window_size (int | Sequence[int]): Attention window, tokens; of each stage, if there are several.
         kwargs: See :class:`mmpretrain.models.SwinTransformerV2`.
     """

@@ -1,0 +1,76 @@
+"""The first command of the README, at toy size: from a clone, and as make starts it."""
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from egmim_mm.study import quickstart
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+    """Work dir of a finished toy run, the folder it was started in, and what it printed."""
+    folder = tmp_path_factory.mktemp('toy')
+    environment = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1')
+    run = subprocess.run([sys.executable, str(ROOT / 'tools/quickstart.py'), '--toy'], cwd=folder, env=environment,
+                         capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+    return folder, run.stdout
+
+
+def test_the_toy_run_goes_through_every_step(finished):
+    folder, _ = finished
+    work_dir = folder / 'work_dirs/quickstart_toy'
+    scratch, egmim = (json.loads((work_dir / 'seed_0' / start / 'results.json').read_text())
+                      for start in ('scratch', 'egmim'))
+    assert scratch['phase'] == egmim['phase'] == 'test'
+    assert scratch['backbone_source'] is None
+    (pretraining, ) = egmim['backbone_source']['lineage']
+    assert (pretraining['config'], pretraining['iterations']) == ('egmim_dapt.py', 4)
+    labels = [run['protocol']['training']['labels'] for run in (scratch, egmim)]
+    assert labels[0] == labels[1] and len(labels[0]['tiles']) == 1  # 5 % of 20
+
+
+def test_table_and_sheet_show_both_starts(finished):
+    folder, _ = finished
+    work_dir = folder / 'work_dirs/quickstart_toy'
+    table = json.loads((work_dir / 'table.json').read_text())
+    for start in ('scratch', 'egmim'):
+        tested = json.loads((work_dir / 'seed_0' / start / 'results.json').read_text())['metrics']
+        assert table[start] == [tested]
+    with Image.open(work_dir / 'sheet.png') as sheet:
+        # four columns of 256 px, two scenes above and below
+        assert 4 * 256 < sheet.width < 5 * 256 and 4 * 256 < sheet.height < 5 * 256
+    assert len(list((folder / 'data/quickstart_toy/img_dir/train').glob('*.png'))) == 20
+
+
+def test_the_printed_commands_can_be_repeated_from_where_it_ran(finished):
+    folder, printed = finished
+    commands = [line.split() for line in printed.splitlines() if line.startswith('  $ python ')]
+    assert [Path(command[2]).name for command in commands] == ['train.py', 'train.py', 'train.py', 'test.py', 'test.py']
+    assert all((folder / name).is_file() for command in commands for name in command[2:4])
+
+
+@pytest.mark.parametrize('argument, inside, elsewhere', [
+    ('tools/train.py', 'tools/train.py', f'{ROOT}/tools/train.py'),
+    ('configs/quickstart/upernet.py', 'configs/quickstart/upernet.py', f'{ROOT}/configs/quickstart/upernet.py'),
+    ('work_dirs/x', 'work_dirs/x', 'work_dirs/x'),
+])
+def test_names_of_configs_and_tools_hold_in_the_current_folder(monkeypatch, tmp_path, argument, inside, elsewhere):
+    monkeypatch.chdir(ROOT)
+    assert quickstart._rooted(argument) == inside
+    monkeypatch.chdir(tmp_path)
+    assert quickstart._rooted(argument) == elsewhere
+
+
+def test_make_passes_its_arguments_on(tmp_path):
+    (tmp_path / '.egmim_mm-installed').touch()
+    run = subprocess.run(['make', '-n', 'quickstart', f'VENV={tmp_path}', 'QUICKSTART_ARGS=--toy'], cwd=ROOT,
+                         capture_output=True, text=True)
+    assert run.stdout.splitlines()[-1] == f'{tmp_path}/bin/python tools/quickstart.py --toy', run.stderr
