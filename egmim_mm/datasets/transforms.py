@@ -1,36 +1,48 @@
 """Transforms: loading with named errors and a bounded cache, and geometric augmentation."""
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 
 from egmim_mm.registry import TRANSFORMS
+from egmim_mm.storage.decoded_tiles import DecodedTiles
 from egmim_mm.storage.mask_values import IGNORE, read_mask
+from egmim_mm.storage.tar_member import TarMember
 from egmim_mm.storage.tile_reading import TileReadError, read_image
 
 __all__ = ['LoadTile', 'LoadTileMask', 'RandomQuarterTurn', 'RandomScaledCrop', 'crop_and_scale']
 
 
 class ArrayCache:
-    """Arrays by file name, up to a number of bytes; one per process.
+    """Decoded files in memory, up to a number of bytes for each process, and on disk.
 
     What is in stays in: tiles are drawn in random order, where evicting would only cause more reading.
-    The stored arrays are read-only, so that no later transform can change the next sample.
+    The arrays are read-only, so that no later transform can change the next sample.
     """
 
-    def __init__(self, limit_mb: float) -> None:
+    def __init__(self, limit_mb: float, cache_dir: str | None = None, backend_args: dict | None = None) -> None:
+        if cache_dir is not None and backend_args:
+            raise ValueError(f'cache_dir={cache_dir!r} holds local files; with backend_args set cache_dir=None and, if '
+                             'there is memory, cache_mb')
         self.free = int(limit_mb * 2**20)
         self.arrays: dict[str, np.ndarray] = {}
+        self.disk = None if cache_dir is None else DecodedTiles(cache_dir)
 
-    def get(self, path: str) -> np.ndarray | None:
-        return self.arrays.get(path)
-
-    def put(self, path: str, array: np.ndarray) -> None:
+    def load(self, path: str | TarMember, decode: Callable[[], np.ndarray], kind: str = '') -> np.ndarray:
+        """The decoded file, see :meth:`~egmim_mm.storage.decoded_tiles.DecodedTiles.load`."""
+        array = self.arrays.get(str(path))
+        if array is not None:
+            return array
+        # a file that is not there gets the message of its reader
+        on_disk = self.disk is not None and (isinstance(path, TarMember) or os.path.isfile(path))
+        array = self.disk.load(path, decode, kind) if on_disk else decode()
         if array.nbytes <= self.free:
             self.free -= array.nbytes
             array.flags.writeable = False
-            self.arrays[path] = array
+            self.arrays[str(path)] = array
+        return array
 
 
 @TRANSFORMS.register_module()
@@ -51,19 +63,22 @@ class LoadTile(BaseTransform):
     Args:
         cache_mb (float): Decoded tiles kept in RAM, in MiB **per process** (each loader worker has its
             own). 0: none.
+        cache_dir (str | None): Folder of decoded tiles on disk, below that of each tile unless absolute, see
+            :class:`~egmim_mm.storage.decoded_tiles.DecodedTiles`. None: none.
         backend_args (dict | None): Arguments of MMEngine's file backend.
+
+    Raises:
+        ValueError: ``cache_dir`` with ``backend_args``: only local files have a size and a time to compare.
     """
 
-    def __init__(self, cache_mb: float = 0, backend_args: dict | None = None) -> None:
-        self.cache = ArrayCache(cache_mb)
+    def __init__(self, cache_mb: float = 0, backend_args: dict | None = None, cache_dir: str | None = None) -> None:
+        self.cache = ArrayCache(cache_mb, cache_dir, backend_args)
         self.backend_args = backend_args
 
     def transform(self, results: dict) -> dict:
         path = results['img_path']
-        image = self.cache.get(path)
-        if image is None:
-            image = read_image(results.get('tar_member', path), self.backend_args)
-            self.cache.put(path, image)
+        source = results.get('tar_member', path)
+        image = self.cache.load(source, lambda: read_image(source, self.backend_args))
         results['img'] = image
         results['img_shape'] = results['ori_shape'] = image.shape[:2]
         return results
@@ -93,12 +108,12 @@ class LoadTileMask(BaseTransform):
         TileReadError: A mask of another size, or one that cannot be read.
 
     Args:
-        cache_mb (float): As in :class:`LoadTile`.
+        cache_mb, cache_dir: As in :class:`LoadTile`.
         backend_args (dict | None): Arguments of MMEngine's file backend.
     """
 
-    def __init__(self, cache_mb: float = 0, backend_args: dict | None = None) -> None:
-        self.cache = ArrayCache(cache_mb)
+    def __init__(self, cache_mb: float = 0, backend_args: dict | None = None, cache_dir: str | None = None) -> None:
+        self.cache = ArrayCache(cache_mb, cache_dir, backend_args)
         self.backend_args = backend_args
 
     def transform(self, results: dict) -> dict:
@@ -106,10 +121,8 @@ class LoadTileMask(BaseTransform):
             raise ValueError('the pipeline loads the mask twice: what turns or flips seg_fields would do so twice; '
                              'keep one egmim_mm.LoadTileMask')
         path = results['seg_map_path']
-        mask = self.cache.get(path)
-        if mask is None:
-            mask = read_mask(path, results['mask_table'], self.backend_args)
-            self.cache.put(path, mask)
+        table = results['mask_table']
+        mask = self.cache.load(path, lambda: read_mask(path, table, self.backend_args), repr(table))
         if 'ori_shape' in results and mask.shape != tuple(results['ori_shape'][:2]):
             raise TileReadError(f"{path}: the mask has {mask.shape[0]} x {mask.shape[1]} px (height x width) but "
                                 f"its image {results.get('img_path')} has {results['ori_shape'][0]} x "

@@ -1,7 +1,7 @@
 # Pipelines and loaders shared by the segmentation data sets: tiles of 512 px or more, 512-px crops
 train_pipeline = [
-    dict(type='egmim_mm.LoadTile', cache_mb=0),
-    dict(type='egmim_mm.LoadTileMask', cache_mb=0),
+    dict(type='egmim_mm.LoadTile', cache_dir='.egmim_cache'),
+    dict(type='egmim_mm.LoadTileMask', cache_dir='.egmim_cache'),
     dict(type='egmim_mm.RandomScaledCrop', crop_size=512, scale_range=(0.5, 2.0), cat_max_ratio=0.75),
     dict(type='RandomFlip', prob=0.5),
     dict(type='egmim_mm.RandomQuarterTurn'),

@@ -1,7 +1,7 @@
 # Pretraining: set train_dataloader.dataset.data_root to a folder of images. Crops keep the ground resolution
 # (scale 0.67-1.5), because fine-tuning and prediction see tiles at native scale; no colour jitter.
 train_pipeline = [
-    dict(type='egmim_mm.LoadTile', cache_mb=0),
+    dict(type='egmim_mm.LoadTile', cache_dir='.egmim_cache'),
     dict(type='egmim_mm.RandomScaledCrop', crop_size=224, scale_range=(0.67, 1.5)),
     dict(type='RandomFlip', prob=0.5),
     dict(type='egmim_mm.RandomQuarterTurn'),
