@@ -63,24 +63,24 @@ def sample_mask(edge: Tensor,
       drawn but ties.
 
     Args:
-        edge (Tensor): (B, 1, H, W) edge strength in [0, 1]; H and W divisible by ``cell_size``.
+        edge: (B, 1, H, W) edge strength in [0, 1]; H and W divisible by ``cell_size``.
             The random policies read only its shape and device.
-        ratio (float): Share of hidden tokens, in (0, 1).
-        policy (str): One of ``POLICIES``.
-        token_size (int): Side of a token, px.
-        cell_size, fine_cell_size (int): Sides of the cells that are hidden as a whole, px. Without ``cell_size``
+        ratio: Share of hidden tokens, in (0, 1).
+        policy: One of ``POLICIES``.
+        token_size: Side of a token, px.
+        cell_size, fine_cell_size: Sides of the cells that are hidden as a whole, px. Without ``cell_size``
             :func:`default_cell_size`.
-        progress (float): Share of the training that is done, in [0, 1]; scales ``beta``.
-        generator (torch.Generator, optional): Source of randomness, on the device of ``edge``.
-        shard (tuple[int, int]): (rank, world size). The draw is made for the global batch, of which this
+        progress: Share of the training that is done, in [0, 1]; scales ``beta``.
+        generator: Source of randomness, on the device of ``edge``.
+        shard: (rank, world size). The draw is made for the global batch, of which this
             process takes every world-size-th sample, so the masks do not depend on how a batch is shared out.
-        valid (Tensor, optional): (B, 1, H, W) bool, True = the pixel holds data. Only squares of
+        valid: (B, 1, H, W) bool, True = the pixel holds data. Only squares of
             :func:`counting_unit` px that hold data everywhere are hidden and counted: such a sample hides
             ``ratio`` of *its* squares, a sample without any hides nothing.
-        beta, top_share, max_rate (float): See ``edge_adaptive``.
+        beta, top_share, max_rate: See ``edge_adaptive``.
 
     Returns:
-        Tensor: (B, H / token_size, W / token_size) bool, True = hidden.
+        (B, H / token_size, W / token_size) bool, True = hidden.
 
     Raises:
         ValueError: Unknown policy, ratio outside (0, 1), or sizes that do not divide.

@@ -47,7 +47,7 @@ def as_simmim(model: dict) -> dict:
     return dict(
         type='egmim_mm.EGMIM',
         data_preprocessor=deepcopy(model.data_preprocessor),
-        backbone=deepcopy(model.backbone),
+        backbone={key: value for key, value in deepcopy(model.backbone).items() if key != 'out_indices'},
         mask_generator={'type': 'egmim_mm.EdgeGuidedMaskGenerator', **model.get('mask_generator', {}),
                         'policy': 'random'},
         terms=[dict(type='egmim_mm.PixelTerm', gamma=0.0)])

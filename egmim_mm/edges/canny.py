@@ -15,10 +15,10 @@ def thin(gradient: Tensor) -> Tensor:
     and with them both sides of an ideal step.
 
     Args:
-        gradient (Tensor): (B, 2, H, W) float: d/dx and d/dy.
+        gradient: (B, 2, H, W) float: d/dx and d/dy.
 
     Returns:
-        Tensor: (B, 1, H, W) bool; False on the outermost pixels, whose neighbourhood is not complete.
+        (B, 1, H, W) bool; False on the outermost pixels, whose neighbourhood is not complete.
     """
     dx, dy = gradient[..., 1:-1, 1:-1].split(1, dim=1)
     magnitude = gradient.square().sum(1, keepdim=True).sqrt()
@@ -47,11 +47,11 @@ def hysteresis(weak: Tensor, strong: Tensor) -> Tensor:
     Repeats dilations until nothing changes, so the device is waited for once in 16 rounds.
 
     Args:
-        weak (Tensor): (B, 1, H, W) bool.
-        strong (Tensor): (B, 1, H, W) bool; those that are not weak do not count.
+        weak: (B, 1, H, W) bool.
+        strong: (B, 1, H, W) bool; those that are not weak do not count.
 
     Returns:
-        Tensor: (B, 1, H, W) bool.
+        (B, 1, H, W) bool.
     """
     allowed = weak.float()
     edges = allowed * strong

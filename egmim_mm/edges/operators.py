@@ -55,10 +55,10 @@ def luminance(images: Tensor) -> Tensor:
     """Reduce the bands to one: BT.601 luminance for three bands (RGB), the mean for any other count.
 
     Args:
-        images (Tensor): (B, C, H, W) float.
+        images: (B, C, H, W) float.
 
     Returns:
-        Tensor: (B, 1, H, W), same range.
+        (B, 1, H, W), same range.
     """
     if images.shape[1] == 3:
         red, green, blue = images.split(1, dim=1)
@@ -71,11 +71,11 @@ def image_gradient(images: Tensor, sigma: float = 0.0) -> Tensor:
     """Sobel derivatives of the luminance, optionally after Gaussian smoothing.
 
     Args:
-        images (Tensor): (B, C, H, W) float.
-        sigma (float): Standard deviation of the Gaussian, px; 0 = no smoothing.
+        images: (B, C, H, W) float.
+        sigma: Standard deviation of the Gaussian, px; 0 = no smoothing.
 
     Returns:
-        Tensor: (B, 2, H, W): d/dx and d/dy per px (the Sobel kernel is divided by 8).
+        (B, 2, H, W): d/dx and d/dy per px (the Sobel kernel is divided by 8).
     """
     padded = F.pad(_smooth(luminance(images), sigma), (1, 1, 1, 1), mode='replicate')
     across_y = (padded[..., :-2, :] + padded[..., 2:, :]).add_(padded[..., 1:-1, :], alpha=2)  # [1, 2, 1]
@@ -88,12 +88,12 @@ def image_quantile(values: Tensor, quantile: float = 0.99, valid: Tensor | None 
     """The value of rank ceil(quantile x count) in each image: an exact element, no interpolation.
 
     Args:
-        values (Tensor): (B, 1, H, W) float.
-        quantile (float): In (0, 1].
-        valid (Tensor, optional): (B, 1, H, W) bool: pixels that count.
+        values: (B, 1, H, W) float.
+        quantile: In (0, 1].
+        valid: (B, 1, H, W) bool: pixels that count.
 
     Returns:
-        Tensor: (B, 1, 1, 1); 0 for an image without valid pixels.
+        (B, 1, 1, 1); 0 for an image without valid pixels.
     """
     flat = values.flatten(1)
     above = flat.shape[1] - max(1, math.ceil(quantile * flat.shape[1]))  # as many are larger
@@ -111,11 +111,11 @@ def supported(valid: Tensor, operator: str = 'gaussian_sobel', **options) -> Ten
     """Pixels whose response depends on valid pixels only.
 
     Args:
-        valid (Tensor): (B, 1, H, W) bool: pixels that hold data.
+        valid: (B, 1, H, W) bool: pixels that hold data.
         operator (str), options: As for :func:`egmim_mm.edges.edge_response`.
 
     Returns:
-        Tensor: (B, 1, H, W) bool: ``valid`` without a margin as wide as the operator's filters reach.
+        (B, 1, H, W) bool: ``valid`` without a margin as wide as the operator's filters reach.
     """
     options = operator_options(operator, **options)
     blurs = sum(_radius(options.get(name, 0.0), valid.shape[-2:]) for name in ('sigma', 'rho'))

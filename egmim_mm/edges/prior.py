@@ -41,13 +41,13 @@ def edge_response(images: Tensor, operator: str = 'gaussian_sobel', valid: Tenso
     :func:`egmim_mm.edges.canny.hysteresis`. Borders: :mod:`egmim_mm.edges.operators`.
 
     Args:
-        images (Tensor): (B, C, H, W) float in [0, 1], uint8 (0..255) or uint16 (0..65535); RGB order when C = 3.
-        operator (str): One of ``OPERATORS``.
-        valid (Tensor, optional): (B, 1, H, W) bool: pixels that hold data; the values of others do not matter.
+        images: (B, C, H, W) float in [0, 1], uint8 (0..255) or uint16 (0..65535); RGB order when C = 3.
+        operator: One of ``OPERATORS``.
+        valid: (B, 1, H, W) bool: pixels that hold data; the values of others do not matter.
         options: Of the operator.
 
     Returns:
-        Tensor: (B, 1, H, W) float32 (float64 for such images), >= 0, no gradient; 0 where :func:`supported` is False.
+        (B, 1, H, W) float32 (float64 for such images), >= 0, no gradient; 0 where :func:`supported` is False.
 
     Raises:
         ValueError: Unknown operator or option, a bad value, or ``images`` or ``valid`` of a wrong kind.
@@ -84,14 +84,14 @@ def normalize_strength(strength: Tensor, floor: float = 0.0, quantile: float = 0
     """Scale a non-negative response to [0, 1] by a per-image quantile: clip(G / max(q(G), floor), 0, 1).
 
     Args:
-        strength (Tensor): (B, 1, H, W), >= 0.
-        floor (float): Smallest divisor, in units of the response. A positive floor keeps a flat image
+        strength: (B, 1, H, W), >= 0.
+        floor: Smallest divisor, in units of the response. A positive floor keeps a flat image
             from having its noise amplified to full strength.
-        quantile (float): The response with this rank within its image becomes 1.
-        valid (Tensor, optional): (B, 1, H, W) bool. The others get 0 and do not count for the quantile.
+        quantile: The response with this rank within its image becomes 1.
+        valid: (B, 1, H, W) bool. The others get 0 and do not count for the quantile.
 
     Returns:
-        Tensor: (B, 1, H, W) in [0, 1]; all zero for a constant image.
+        (B, 1, H, W) in [0, 1]; all zero for a constant image.
     """
     strength = strength.where(strength >= TINY, 0.0)  # rounding of the convolutions
     top = image_quantile(strength, quantile, valid).clamp(min=max(floor, TINY))
@@ -105,16 +105,16 @@ def edge_prior(images: Tensor, operator: str = 'gaussian_sobel', floor: float = 
     """Edge strength of a batch of images: :func:`edge_response` after :func:`normalize_strength`.
 
     Args:
-        images (Tensor): (B, C, H, W) float in [0, 1], uint8 or uint16, before mean/std normalisation; RGB order
+        images: (B, C, H, W) float in [0, 1], uint8 or uint16, before mean/std normalisation; RGB order
             when C = 3.
-        operator (str): One of ``OPERATORS``.
-        floor (float): Smallest response that may count as full strength.
-        valid (Tensor, optional): (B, 1, H, W) bool: pixels that hold data. The others, and those whose filters
+        operator: One of ``OPERATORS``.
+        floor: Smallest response that may count as full strength.
+        valid: (B, 1, H, W) bool: pixels that hold data. The others, and those whose filters
             reach one of them, get 0 and do not count for the quantile.
         options: Of the operator, see :func:`edge_response`.
 
     Returns:
-        Tensor: (B, 1, H, W) in [0, 1], no gradient.
+        (B, 1, H, W) in [0, 1], no gradient.
 
     Raises:
         ValueError: As :func:`edge_response`.
@@ -131,12 +131,12 @@ def hog(images: Tensor, bins: int = 9, cell_size: int = 8) -> Tensor:
     (no blocks).
 
     Args:
-        images (Tensor): (B, C, H, W) float in [0, 1]; H and W divisible by ``cell_size``.
-        bins (int): Orientation bins.
-        cell_size (int): Cell side, px.
+        images: (B, C, H, W) float in [0, 1]; H and W divisible by ``cell_size``.
+        bins: Orientation bins.
+        cell_size: Cell side, px.
 
     Returns:
-        Tensor: (B, bins, H / cell_size, W / cell_size) in [0, 1].
+        (B, bins, H / cell_size, W / cell_size) in [0, 1].
     """
     gradient = image_gradient(images)
     batch, _, height, width = gradient.shape

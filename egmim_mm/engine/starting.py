@@ -62,4 +62,5 @@ def _check_anchor(backbone: dict) -> None:
     starts = [starts] if isinstance(starts, dict) else starts
     if not any(start.get('source') or start.get('checkpoint') for start in starts):
         raise LaunchError('AnchorTerm holds the backbone near the weights it starts from, and these would be random: '
-                          'give --backbone (or model.backbone.init_cfg with a checkpoint), or leave it out of model.terms')
+                          'give --backbone (or model.backbone.init_cfg with a checkpoint), or leave it out of '
+                          'model.terms')

@@ -11,10 +11,10 @@ class BandDataPreprocessor(SelfSupDataPreprocessor):
     """MMPretrain's SelfSupDataPreprocessor for any number of bands (its own takes one or three).
 
     Args:
-        mean, std (Sequence[float]): Per band, in the order the model sees, raw pixel units; one value serves all
+        mean, std: Per band, in the order the model sees, raw pixel units; one value serves all
             bands. By default pixels are divided by 255.
-        bgr_to_rgb (bool): Reverse the bands of three-band images. The loader reads BGR.
-        non_blocking (bool): Copy to the device without waiting.
+        bgr_to_rgb: Reverse the bands of three-band images. The loader reads BGR.
+        non_blocking: Copy to the device without waiting.
 
     Raises:
         ValueError: mean and std differ in length, or ``bgr_to_rgb`` with a number of bands other than three.

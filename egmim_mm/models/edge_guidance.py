@@ -14,8 +14,8 @@ class EdgePrior(nn.Module):
     """Edge strength of a batch, computed on its device, in full precision also under autocast.
 
     Args:
-        operator (str): One of ``egmim_mm.edges.OPERATORS``.
-        floor (float): Smallest response (luminance per px, luminance in [0, 1]) that may count as full strength.
+        operator: One of ``egmim_mm.edges.OPERATORS``.
+        floor: Smallest response (luminance per px, luminance in [0, 1]) that may count as full strength.
             The default is half an 8-bit step: only images without any structure fall below it.
             ``tools/analyze.py edge-floor`` measures one for a folder.
         options: Of the operator; formulas: :func:`egmim_mm.edges.edge_response`. sigma and rho are standard
@@ -51,8 +51,8 @@ class EdgeGuidedMaskGenerator(nn.Module):
     """Token masks of a batch, drawn on its device.
 
     Args:
-        policy (str): One of ``egmim_mm.masking.POLICIES``.
-        ratio (float): Share of hidden tokens; 0.6 as in SimMIM.
+        policy: One of ``egmim_mm.masking.POLICIES``.
+        ratio: Share of hidden tokens; 0.6 as in SimMIM.
         options: Further arguments of :func:`egmim_mm.masking.sample_mask`: ``token_size``, ``cell_size``,
             ``fine_cell_size`` (px), ``beta``, ``top_share``, ``max_rate``.
 

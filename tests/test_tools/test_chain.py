@@ -23,7 +23,7 @@ def chain(tiny, call, tmp_path_factory):
 def test_dapt_leaves_a_complete_work_dir(chain, losses):
     checkpoint = read_checkpoint(chain / 'dapt/last.pth')
     assert checkpoint['meta']['iter'] == 12 and (chain / 'dapt/last.pth').resolve().name == 'iter_12.pth'
-    assert (checkpoint['state_dict']['term_scale'] > 0).all()
+    assert (checkpoint['state_dict']['balance.scale'] > 0).all()
     assert np.isfinite(losses(chain / 'dapt')).all() and len(losses(chain / 'dapt')) == 12
     assert (chain / 'dapt/results.json').is_file() and (chain / 'dapt/egmim.py').is_file()
 

@@ -16,7 +16,7 @@ class CellMSELoss(nn.Module):
         """Args: prediction, target (B, D, h, w); mask (B, 1, h, w), hidden share of each cell in [0, 1].
 
         Returns:
-            Tensor: Scalar; 0 where nothing is hidden.
+            Scalar; 0 where nothing is hidden.
         """
         error = (prediction.float() - target.float()).square() * mask
         count = mask.sum((1, 2, 3)) * prediction.shape[1]

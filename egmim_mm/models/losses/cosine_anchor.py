@@ -16,7 +16,7 @@ class CosineAnchorLoss(nn.Module):
         """Args: student, teacher (B, C, h, w); counted (B,) bool, False = this sample contributes 0.
 
         Returns:
-            Tensor: Scalar, the mean over all samples.
+            Scalar, the mean over all samples.
         """
         pooled = (feature.float().mean((2, 3)) for feature in (student, teacher))
         return ((1 - F.cosine_similarity(*pooled, dim=1)) * counted).mean()

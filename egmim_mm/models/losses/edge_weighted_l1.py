@@ -14,8 +14,8 @@ class EdgeWeightedL1Loss(nn.Module):
     of a batch the mean of the losses of its parts, so it does not depend on the number of processes.
 
     Args:
-        gamma (float): Extra weight of a full-strength edge.
-        beta (float): Transition point of the smooth L1; 0 = plain L1.
+        gamma: Extra weight of a full-strength edge.
+        beta: Transition point of the smooth L1; 0 = plain L1.
     """
 
     def __init__(self, gamma: float = 1.0, beta: float = 0.0) -> None:
@@ -27,7 +27,7 @@ class EdgeWeightedL1Loss(nn.Module):
         """Args: prediction, target (B, C, h, w); mask (B, 1, h, w), 1 = hidden; edge (B, 1, h, w) in [0, 1].
 
         Returns:
-            Tensor: Scalar; 0 where nothing is hidden.
+            Scalar; 0 where nothing is hidden.
         """
         error = F.smooth_l1_loss(prediction.float(), target.float(), reduction='none', beta=self.beta)
         weight = mask * (1 + self.gamma * edge)

@@ -23,7 +23,7 @@ class GradientL1Loss(nn.Module):
         """Args: prediction, target (B, C, H, W), H, W >= 2; mask (B, 1, H, W), 1 = hidden, 0 = visible.
 
         Returns:
-            Tensor: Scalar in units of the target per px; 0 where nothing is hidden.
+            Scalar in units of the target per px; 0 where nothing is hidden.
         """
         error = (prediction.float() - target.float()) * mask
         total = error.diff(dim=2).abs().sum((1, 2, 3)) + error.diff(dim=3).abs().sum((1, 2, 3))
