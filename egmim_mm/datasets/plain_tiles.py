@@ -57,11 +57,13 @@ def build_training_data(cfg: Config):
 
 
 def without_augmentation(dataset):
-    """The same data set with only the loading steps of its pipeline.
+    """The same data set with only the loading steps of its pipeline, or what its ``plain()`` gives.
 
     Raises:
-        ValueError: The data set has no pipeline that begins with a loading step.
+        ValueError: The data set has neither a pipeline that begins with a loading step nor ``plain()``.
     """
+    if hasattr(dataset, 'plain'):
+        return dataset.plain()
     steps = load_steps(pipeline_of(dataset))
     if not steps:
         raise ValueError(f'a {type(dataset).__name__} has no pipeline that begins with a loading step, so no tiles can '
@@ -85,7 +87,7 @@ def dataset_tiles(dataset, num: int) -> Iterator[Tile]:
         TileReadError: An image cannot be read.
     """
     plain, indices = without_augmentation(dataset), spread(len(dataset), num)
-    for name, index in zip(tile_names(dataset, indices), indices):
+    for name, index in zip(tile_names(plain, indices), indices):
         yield Tile(name, plain[index]['img'])
 
 
