@@ -38,7 +38,7 @@ def convert_isaid(folder: str, out: str, crop: int = CROP, stride: int = STRIDE,
         **options: ``workers``, ``overwrite`` and ``code`` of :func:`.conversion.convert`.
 
     Returns:
-        dict: The manifest.
+        The manifest.
 
     Raises:
         ConversionError: A folder or an image is missing, or a file cannot be used.

@@ -27,9 +27,9 @@ class Archive:
     """A published zip file.
 
     Args:
-        name (str): Name without '.zip'.
-        pattern (str): Regular expression of its members; the first group is the name of the image.
-        what (str): What it holds.
+        name: Name without '.zip'.
+        pattern: Regular expression of its members; the first group is the name of the image.
+        what: What it holds.
     """
 
     name: str
@@ -57,7 +57,7 @@ def convert_isprs(folder: str, out: str, archives: Mapping[str, Archive], splits
         **options: ``workers``, ``overwrite`` and ``code`` of :func:`.conversion.convert`.
 
     Returns:
-        dict: The manifest.
+        The manifest.
 
     Raises:
         ConversionError: A zip file or an image is missing, or a file cannot be used.

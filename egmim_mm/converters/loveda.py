@@ -25,15 +25,15 @@ def convert_loveda(folder: str, out: str, crop: int | None = None, stride: int |
 
     Args:
         folder: Where the zip files are, or the folders they were unpacked to.
-        out: Folder of the tiles: ``img_dir/{train,val,test}`` and ``ann_dir/{train,val}``. Masks: 0 = no data,
-            1 to 7 = classes.
+        out: Folder of the tiles: ``img_dir/{train,val,test}`` and ``ann_dir/{train,val}``. Masks: 0 = no data, 1 to 7 =
+            classes.
         crop, stride: Tiles, px; None: whole images under their own names, as mmsegmentation has them.
         compat: 'mmseg', noted in the manifest.
         partial: Whether images may be missing.
         **options: ``workers``, ``overwrite`` and ``code`` of :func:`.conversion.convert`.
 
     Returns:
-        dict: The manifest.
+        The manifest.
 
     Raises:
         ConversionError: A zip file or an image is missing, or a file cannot be used.

@@ -28,7 +28,7 @@ class EdgeGuidedMask(BaseTransform):
     - mask (np.int64, (H / token_size, W / token_size)): 1 = hidden.
 
     Args:
-        edge_prior (dict): Options of :func:`egmim_mm.edges.edge_prior`; the floor is that of ``EdgePrior``.
+        edge_prior: Options of :func:`egmim_mm.edges.edge_prior`; the floor is that of ``EdgePrior``.
         **options: Arguments of :func:`egmim_mm.masking.sample_mask`: ``policy``, ``ratio``, ``cell_size``,
             ``progress``, ...
 

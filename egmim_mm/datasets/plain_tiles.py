@@ -97,8 +97,8 @@ def file_tiles(paths: Sequence[str | Path], num: int, pipeline: Sequence[Any] = 
     Args:
         paths: Image files and folders.
         num: Most images of one folder.
-        pipeline: Pipeline of a data set, configs or transforms. If it begins with a loading step, that reads the
-            files, else ``LoadTile``.
+        pipeline: Pipeline of a data set, configs or transforms. If it begins with a loading step, that reads the files,
+            else ``LoadTile``.
 
     Raises:
         FileNotFoundError: One of the paths does not exist, or a folder holds no image.

@@ -44,8 +44,8 @@ class RasterCrops(SeededByPosition, BaseDataset):
         suffixes: Endings of raster files, without case; None: every format that GDAL opens.
         include: Shell patterns on the path without suffix.
         bands: Bands of the files, from 1 on; None: those of the scaling, or all but alpha.
-        scaling: File of tools/measure_bands.py, or (low, high) for each band: what becomes 0 and 255. None: samples
-            are 8-bit.
+        scaling: File of tools/measure_bands.py, or (low, high) for each band: what becomes 0 and 255. None: samples are
+            8-bit.
         nodata: Value of pixels without data instead of what the files say, or 'none': all pixels hold data. See
             :func:`egmim_mm.storage.rasters.valid_pixels`.
         min_valid: A window with a smaller share of valid pixels is drawn again, at most ten times; then the best of

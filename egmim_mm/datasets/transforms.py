@@ -49,9 +49,8 @@ class LoadTile(BaseTransform):
     - ori_shape (tuple[int, int]): (H, W).
 
     Args:
-        cache_mb (float): Decoded tiles kept in RAM, in MiB **per process** (each loader worker has its
-            own). 0: none.
-        backend_args (dict | None): Arguments of MMEngine's file backend.
+        cache_mb: Decoded tiles kept in RAM, in MiB **per process** (each loader worker has its own). 0: none.
+        backend_args: Arguments of MMEngine's file backend.
     """
 
     def __init__(self, cache_mb: float = 0, backend_args: dict | None = None) -> None:
@@ -93,8 +92,8 @@ class LoadTileMask(BaseTransform):
         TileReadError: A mask of another size, or one that cannot be read.
 
     Args:
-        cache_mb (float): As in :class:`LoadTile`.
-        backend_args (dict | None): Arguments of MMEngine's file backend.
+        cache_mb: As in :class:`LoadTile`.
+        backend_args: Arguments of MMEngine's file backend.
     """
 
     def __init__(self, cache_mb: float = 0, backend_args: dict | None = None) -> None:
@@ -151,12 +150,11 @@ class RandomScaledCrop(BaseTransform):
     - scale_factor (tuple[float, float]): Scale in x and y.
 
     Args:
-        crop_size (int | tuple[int, int]): Crop in px; (height, width).
-        scale_range (tuple[float, float]): The scale is drawn uniformly from it; 2 enlarges twofold.
-        cat_max_ratio (float): A window whose most frequent class takes this share of its labelled pixels
-            or more, or without any label, is drawn again, at most ten times. 1 accepts every window.
-        pad_value (Sequence[int]): BGR colour of padding. The ImageNet mean becomes 0 after
-            normalisation, as in mmseg's own padding.
+        crop_size: Crop in px; (height, width).
+        scale_range: The scale is drawn uniformly from it; 2 enlarges twofold.
+        cat_max_ratio: A window whose most frequent class takes this share of its labelled pixels or more, or without
+            any label, is drawn again, at most ten times. 1 accepts every window.
+        pad_value: BGR colour of padding. The ImageNet mean becomes 0 after normalisation, as in mmseg's own padding.
     """
 
     ATTEMPTS = 10

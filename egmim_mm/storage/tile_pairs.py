@@ -16,20 +16,19 @@ def find_pairs(img_prefix: str, seg_prefix: str | None, img_suffix: str | Sequen
     """Pair images with masks of the same relative stem.
 
     Args:
-        img_prefix (str): Image folder. One path component may be ``*``: any folder.
-        seg_prefix (str | None): Mask folder, with the same ``*``; None for images without masks.
-        img_suffix (str | Sequence[str]): Ending (or endings) of image files.
-        seg_map_suffix (str): Ending of mask files; mask = stem + ending.
-        include (str | Sequence[str] | None): Shell patterns on the relative stem or the tile name.
-        names (Sequence[str] | None): Only these tile names (lines of a split file).
+        img_prefix: Image folder. One path component may be ``*``: any folder.
+        seg_prefix: Mask folder, with the same ``*``; None for images without masks.
+        img_suffix: Ending (or endings) of image files.
+        seg_map_suffix: Ending of mask files; mask = stem + ending.
+        include: Shell patterns on the relative stem or the tile name.
+        names: Only these tile names (lines of a split file).
 
     Returns:
-        list[dict]: ``tile_name``, ``source`` (the folder ``*`` stands for, else None), ``img_path`` and
-        ``seg_map_path`` (if there are masks), sorted by name.
+        ``tile_name``, ``source`` (the folder ``*`` stands for, else None), ``img_path`` and ``seg_map_path`` (if there
+        are masks), sorted by name.
 
     Raises:
-        FileNotFoundError: A missing folder, an image without a mask, no image at all, or a name without
-            an image.
+        FileNotFoundError: A missing folder, an image without a mask, no image at all, or a name without an image.
         ValueError: A bad ``*``, or two images with the same stem.
     """
     suffixes = (img_suffix, ) if isinstance(img_suffix, str) else tuple(img_suffix)
@@ -64,9 +63,9 @@ def add_full_masks(pairs: Sequence[dict], prefix: str, suffix: str) -> list[dict
     """Give each pair the mask of the same name in a second folder, as ``full_seg_map_path``.
 
     Args:
-        pairs (Sequence[dict]): What :func:`find_pairs` returns.
-        prefix (str): Folder of the full masks, with the same ``*`` as the images'.
-        suffix (str): Ending of mask files.
+        pairs: What :func:`find_pairs` returns.
+        prefix: Folder of the full masks, with the same ``*`` as the images'.
+        suffix: Ending of mask files.
 
     Raises:
         FileNotFoundError: A tile has no full mask.
