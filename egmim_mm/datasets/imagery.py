@@ -73,8 +73,7 @@ class UnlabeledTiles(SeededByPosition, BaseDataset):
         self.check_first = check_first
         self._reported: set[str] = set()
         kwargs['serialize_data'] = False
-        super().__init__(data_root=str(data_root), data_prefix=dict(img_path=''), pipeline=list(pipeline),
-                         **kwargs)
+        super().__init__(data_root=str(data_root), data_prefix=dict(img_path=''), pipeline=list(pipeline), **kwargs)
 
     def load_data_list(self) -> ImageTable:
         """List the images and check the first headers."""

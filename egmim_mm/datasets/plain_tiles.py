@@ -164,8 +164,7 @@ class LabelledImages:
 
     def __init__(self, dataset_cfg: dict) -> None:
         cfg = dict(dataset_cfg)
-        pipeline = [step for step in cfg.get('pipeline', ())
-                    if step['type'].rsplit('.', 1)[-1].startswith('Load')]
+        pipeline = [step for step in cfg.get('pipeline', ()) if step['type'].rsplit('.', 1)[-1].startswith('Load')]
         # The test pipeline may lack the label step when labels are loaded elsewhere; say so early.
         if len(pipeline) < 2:
             raise ValueError(f'the pipeline of {cfg.get("type")} (data_root {cfg.get("data_root")}) '

@@ -197,8 +197,7 @@ class RasterCrops(SeededByPosition, BaseDataset):
             self._open[path] = open_raster(path) if self.cache_dir is None else decoded_raster(
                 path, self.cache_dir, self.bands, self.scaling, self.nodata)
         if self.cache_dir is None:
-            return read_window(self._open[path], top, left, height, width, self.bands, self.scaling,
-                               self.nodata)
+            return read_window(self._open[path], top, left, height, width, self.bands, self.scaling, self.nodata)
         part = np.s_[top:top + height, left:left + width]
         pixels, valid = self._open[path]
         return np.array(pixels[part]), np.array(valid[part])

@@ -36,8 +36,7 @@ def find_pairs(img_prefix: str, seg_prefix: str | None, img_suffix: str | Sequen
     orphans: list[str] = []
     for source, img_dir, seg_dir in _folders(img_prefix, seg_prefix):
         together = seg_dir is not None and os.path.realpath(img_dir) == os.path.realpath(seg_dir)
-        masks = {} if seg_dir is None else dict(
-            _stems(seg_dir, (seg_map_suffix, ), suffixes if together else ()))
+        masks = {} if seg_dir is None else dict(_stems(seg_dir, (seg_map_suffix, ), suffixes if together else ()))
         for stem, path in _stems(img_dir, suffixes, (seg_map_suffix, ) if together else ()):
             name = stem if source is None else f'{source}/{stem}'
             if name in pairs:
