@@ -153,11 +153,11 @@ class UnlabeledTiles(SeededByPosition, BaseDataset):
         """
         for step in range(len(self)):
             place = (int(idx) + step) % len(self)
-            info = self.get_data_info(place)
-            path = info['img_path']
+            entry = self.get_data_info(place)
+            path = entry['img_path']
             try:
-                if not info['header_checked']:
-                    self._check_size(info.get('tar_member', path))
+                if not entry['header_checked']:
+                    self._check_size(entry.get('tar_member', path))
                 return super().prepare_data(SampleIndex(place, idx.seed) if hasattr(idx, 'seed') else place)
             except TileReadError as error:
                 if self.on_error == 'raise':

@@ -5,7 +5,7 @@ by construction. The order depends on the tile names, their class pixels and the
 order of the files or on the machine.
 """
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from numbers import Integral, Real
 
@@ -190,7 +190,7 @@ def covered_classes(class_pixels: np.ndarray, min_share: float = MIN_SHARE) -> n
     return covered
 
 
-def _cover_counter(tiles: frozenset[int]):
+def _cover_counter(tiles: frozenset[int]) -> Callable[[int], int]:
     """Function: set of classes (bits) -> the fewest of ``tiles`` that cover it."""
     maximal = _without_subsets(tiles)
 

@@ -126,7 +126,7 @@ class LabelBudgetSampler(StreamSampler):
         place = {name: i for i, name in enumerate(dataset.tile_names)}
         self._start_stream(sorted(place[name] for name in self.tile_names), order_seed, shuffle)
 
-    def _summary(self, dataset, names: list[str], pixels: np.ndarray, chosen: list[str]) -> str:
+    def _summary(self, dataset: Sized, names: list[str], pixels: np.ndarray, chosen: list[str]) -> str:
         """One log line: what was chosen and which classes it holds."""
         place = {name: i for i, name in enumerate(names)}
         counts = pixels[[place[name] for name in chosen]].sum(axis=0)

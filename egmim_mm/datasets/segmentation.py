@@ -105,9 +105,9 @@ class SegmentationTiles(SeededByPosition, BaseSegDataset):
 
     def get_data_info(self, idx: int) -> dict:
         """Paths, name and source of tile ``idx`` with the value table of its mask (``mask_table``)."""
-        info = super().get_data_info(idx)
-        info['mask_table'] = self.mask_table
-        return info
+        tile = super().get_data_info(idx)
+        tile['mask_table'] = self.mask_table
+        return tile
 
     @property
     def tile_names(self) -> list[str]:
@@ -141,10 +141,10 @@ class SegmentationTiles(SeededByPosition, BaseSegDataset):
             ValueError: The data set has no masks.
             TileReadError: A mask cannot be read or holds a value that is not in the class list.
         """
-        infos = [self.get_data_info(i) for i in range(len(self))]
-        if any('seg_map_path' not in info for info in infos):
+        tiles = [self.get_data_info(i) for i in range(len(self))]
+        if any('seg_map_path' not in tile for tile in tiles):
             raise ValueError(f'{self.data_root} was set up without masks: data_prefix has no seg_map_path')
-        return count_class_pixels([info['tile_name'] for info in infos], [info['seg_map_path'] for info in infos],
+        return count_class_pixels([tile['tile_name'] for tile in tiles], [tile['seg_map_path'] for tile in tiles],
                                   self.mask_table, self.data_root)
 
 

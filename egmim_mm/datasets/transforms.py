@@ -200,7 +200,7 @@ class RandomScaledCrop(BaseTransform):
                 break
         return top, left
 
-    def _pad(self, array: np.ndarray, value) -> np.ndarray:
+    def _pad(self, array: np.ndarray, value: int | Sequence[int]) -> np.ndarray:
         below, right = (crop - side for crop, side in zip(self.crop_size, array.shape))
         if below == 0 and right == 0:
             return array

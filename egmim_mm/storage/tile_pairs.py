@@ -69,7 +69,7 @@ def add_full_masks(pairs: Sequence[dict], prefix: str, suffix: str) -> list[dict
     Raises:
         FileNotFoundError: A tile has no full mask.
     """
-    found = []
+    full_pairs = []
     for pair in pairs:
         source, stem = pair['source'], pair['tile_name']
         if source is not None:
@@ -79,11 +79,11 @@ def add_full_masks(pairs: Sequence[dict], prefix: str, suffix: str) -> list[dict
             raise FileNotFoundError(f"no full reference for tile '{pair['tile_name']}': expected {path}. Convert the "
                                     "data with tools/dataset_converters, or set data_prefix.full_seg_map_path='' to "
                                     'measure boundaries in the masks of seg_map_path')
-        found.append(dict(pair, full_seg_map_path=path))
-    return found
+        full_pairs.append(dict(pair, full_seg_map_path=path))
+    return full_pairs
 
 
-def _choose(pairs: dict[str, dict], include, names: Sequence[str] | None, img_prefix: str,
+def _choose(pairs: dict[str, dict], include: str | Sequence[str] | None, names: Sequence[str] | None, img_prefix: str,
             suffixes: Sequence[str]) -> list[dict]:
     if not pairs:
         raise FileNotFoundError(f'no images with the suffix {" or ".join(suffixes)} in {img_prefix}')
@@ -105,12 +105,12 @@ def _stems(folder: str, suffixes: Sequence[str], others: Sequence[str] = ()) -> 
     ``others`` are the endings of other files in the same folder: the longest ending decides, so that
     'a_mask.png' is not an image although it ends with '.png'.
     """
-    found = []
+    stems = []
     for file in find_images(folder, suffixes):
         ending = max((s for s in (*suffixes, *others) if file.lower().endswith(s.lower())), key=len)
         if ending in suffixes:
-            found.append((file[:-len(ending)], os.path.join(folder, file)))
-    return found
+            stems.append((file[:-len(ending)], os.path.join(folder, file)))
+    return stems
 
 
 def _folders(img_prefix: str, seg_prefix: str | None) -> list[tuple[str | None, str, str | None]]:
@@ -121,7 +121,7 @@ def _folders(img_prefix: str, seg_prefix: str | None) -> list[tuple[str | None, 
         return [(None, img_prefix, seg_prefix)]
     if any(star is None for star in stars):
         raise ValueError(f"'*' must be in both prefixes or in none: {img_prefix!r}, {seg_prefix!r}")
-    found = []
+    triples = []
     base, rest = stars[0]
     if not os.path.isdir(base):
         raise FileNotFoundError(f'image folder {base} does not exist')
@@ -129,10 +129,10 @@ def _folders(img_prefix: str, seg_prefix: str | None) -> list[tuple[str | None, 
         if source.startswith('.') or not os.path.isdir(os.path.join(base, source, rest)):
             continue
         folders = [os.path.join(b, source, r) for b, r in stars]
-        found.append((source, folders[0], folders[1] if seg_prefix is not None else None))
-    if not found:
+        triples.append((source, folders[0], folders[1] if seg_prefix is not None else None))
+    if not triples:
         raise FileNotFoundError(f'no folder matches {img_prefix}')
-    return found
+    return triples
 
 
 def _split_star(prefix: str) -> tuple[str, str] | None:

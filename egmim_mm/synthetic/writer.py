@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 from rich.progress import track
 
-from egmim_mm.records.whole_files import write_whole
+from egmim_mm.records import write_whole
 
 from .classes import CLASSES, PALETTE
 from .scene import make_scene
