@@ -75,15 +75,16 @@ def list_members(archive: str) -> list[Member]:
                        for path in files), key=lambda member: member.name)
     try:
         with zipfile.ZipFile(archive) as file:
-            infos = [info for info in file.infolist() if not info.is_dir()]
+            entries = [entry for entry in file.infolist() if not entry.is_dir()]
     except (OSError, zipfile.BadZipFile) as error:
         raise ConversionError(f'{archive}: not a complete zip file ({error}, {os.path.getsize(archive)} bytes); '
                               'download it again') from error
-    for info in infos:
-        if _points_outside(info.filename):
-            raise ConversionError(f"{archive}: holds the path '{info.filename}', which points outside the archive; "
+    for entry in entries:
+        if _points_outside(entry.filename):
+            raise ConversionError(f"{archive}: holds the path '{entry.filename}', which points outside the archive; "
                                   'this is not the published file')
-    return sorted((Member(archive, info.filename, info.file_size) for info in infos), key=lambda member: member.name)
+    return sorted((Member(archive, entry.filename, entry.file_size) for entry in entries),
+                  key=lambda member: member.name)
 
 
 def match_members(members: Iterable[Member], pattern: str) -> dict[str, Member]:

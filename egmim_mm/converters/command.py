@@ -16,8 +16,7 @@ def add_options(parser: argparse.ArgumentParser, source: str, out: str | None, c
                 compat: bool = True, partial: bool = True) -> None:
     """Add SOURCE, --out, --crop, --stride, --workers, --overwrite and, if wanted, --compat and --partial."""
     parser.add_argument('source', metavar='DOWNLOAD', help=source)
-    parser.add_argument('--out', required=out is None, default=out,
-                        help='folder of the tiles (default: %(default)s)')
+    parser.add_argument('--out', required=out is None, default=out, help='folder of the tiles (default: %(default)s)')
     told = f'{crop} px' if crop else 'whole images'
     parser.add_argument('--crop', type=int, help=f'side of a tile in px (default: {told})')
     told = f'{stride} px' if stride else 'the crop'

@@ -62,8 +62,7 @@ def convert(sources: Sequence[Source], recipe: Recipe, out: str | Path, dataset:
         raise ConversionError(f'no tile of the {len(sources)} images holds data, {sources[0].image} the first: all are '
                               'no data by value or mask; if they are not, say so with --nodata')
     archives = archive_hashes(sorted({member.archive for member in members}), partial(track, description='hashing'))
-    return finish(out, dict(code=code, sources=archives,
-                            splits=_split_summaries(ordered, dataset['classes'])))
+    return finish(out, dict(code=code, sources=archives, splits=_split_summaries(ordered, dataset['classes'])))
 
 
 def _check_unique(sources: Sequence[Source]) -> None:

@@ -63,8 +63,8 @@ def convert_folder(folder: str, out: str, classes: Sequence[str], ignore: Sequen
     Args:
         folder: What the user has.
         out: Folder of the tiles: ``img_dir`` and ``ann_dir``, each with ``train`` and ``val``; masks 0..K-1 and 255.
-            Tiles are PNG, or GeoTIFF with transform and CRS if an image has a transform. ``out/dataset_config.py`` is
-            a data set config that fits them.
+            Tiles are PNG, or GeoTIFF with transform and CRS if an image has a transform. ``out/dataset_config.py`` is a
+            data set config that fits them.
         classes, ignore: See :func:`parse_classes`.
         images, masks: Folders below ``folder``; one part of the path may be ``*``, any folder.
         image_suffix, mask_suffix: Endings of files; None: every format that GDAL opens.

@@ -38,7 +38,7 @@ def convert_isaid(folder: str, out: str, crop: int = CROP, stride: int = STRIDE,
         **options: ``workers``, ``overwrite`` and ``code`` of :func:`.conversion.convert`.
 
     Returns:
-        dict: The manifest.
+        The manifest.
 
     Raises:
         ConversionError: A folder or an image is missing, or a file cannot be used.
@@ -59,10 +59,10 @@ def convert_isaid(folder: str, out: str, crop: int = CROP, stride: int = STRIDE,
                                   f'{len({m.archive for m in images.values()})} archives; are all parts there? Convert '
                                   f'what is there with --partial. {ORIGIN}')
         sources += pair_sources(images, dict(ann_dir=masks), lambda _, split=split: split, partial)
-    facts = dict(dataset='isaid', compat=compat, classes=list(ISAID_16['metainfo']['classes']), first_class=0,
-                 ignored=TABLE.ignored)
+    settings = dict(dataset='isaid', compat=compat, classes=list(ISAID_16['metainfo']['classes']), first_class=0,
+                    ignored=TABLE.ignored)
     recipe = Recipe(TABLE, crop, stride, 'yyxx', pad=True, mask_suffix=f'{MASK_ENDING}.png')
-    return convert(sources, recipe, out, facts, **options)
+    return convert(sources, recipe, out, settings, **options)
 
 
 def _all_members(folder: str) -> list[Member]:

@@ -1,5 +1,5 @@
 """What Vaihingen and Potsdam share: colours, and an image with a full and an eroded reference."""
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,9 +27,9 @@ class Archive:
     """A published zip file.
 
     Args:
-        name (str): Name without '.zip'.
-        pattern (str): Regular expression of its members; the first group is the name of the image.
-        what (str): What it holds.
+        name: Name without '.zip'.
+        pattern: Regular expression of its members; the first group is the name of the image.
+        what: What it holds.
     """
 
     name: str
@@ -38,8 +38,8 @@ class Archive:
 
 
 def convert_isprs(folder: str, out: str, archives: Mapping[str, Archive], splits: Mapping[str, Sequence[str]],
-                  dataset: str, origin: str, image_name=str, crop: int = CROP, stride: int = STRIDE,
-                  compat: str | None = None, partial: bool = False, **options: Any) -> dict:
+                  dataset: str, origin: str, image_name: Callable[[str], str] = str, crop: int = CROP,
+                  stride: int = STRIDE, compat: str | None = None, partial: bool = False, **options: Any) -> dict:
     """Convert one of the two data sets.
 
     Args:
@@ -57,34 +57,35 @@ def convert_isprs(folder: str, out: str, archives: Mapping[str, Archive], splits
         **options: ``workers``, ``overwrite`` and ``code`` of :func:`.conversion.convert`.
 
     Returns:
-        dict: The manifest.
+        The manifest.
 
     Raises:
         ConversionError: A zip file or an image is missing, or a file cannot be used.
     """
-    found = {role: find_archives(folder, archive.name) for role, archive in archives.items()}
-    if compat and not found['ann_dir_full']:
-        del found['ann_dir_full']
-    missing = {f'{archives[role].name}.zip': archives[role].what for role, paths in found.items() if not paths}
+    paths_of = {role: find_archives(folder, archive.name) for role, archive in archives.items()}
+    if compat and not paths_of['ann_dir_full']:
+        del paths_of['ann_dir_full']
+    missing = {f'{archives[role].name}.zip': archives[role].what for role, paths in paths_of.items() if not paths}
     if missing:
         raise missing_downloads(folder, missing, origin)
     known = {name: split for split, names in splits.items() for name in names}
-    members = {role: _named(paths[0], archives[role], image_name, known) for role, paths in found.items()}
+    members = {role: _named(paths[0], archives[role], image_name, known) for role, paths in paths_of.items()}
     if not partial:
         for role, named in members.items():
             absent = [name for name in known if name not in named]
             if absent:
-                raise ConversionError(f'{found[role][0]} lacks {len(absent)} of the {len(known)} {archives[role].what}:'
-                                      f' {", ".join(absent[:8])}; download it again, or convert what is there with '
-                                      f'--partial. {origin}')
+                raise ConversionError(f'{paths_of[role][0]} lacks {len(absent)} of the {len(known)} '
+                                      f'{archives[role].what}: {", ".join(absent[:8])}; download it again, or '
+                                      f'convert what is there with --partial. {origin}')
     images = members.pop('img_dir')
     recipe = Recipe(TABLE, crop, stride)
-    facts = dict(dataset=dataset, compat=compat, classes=list(ISPRS_6['metainfo']['classes']), first_class=1, ignored=0,
-                 references=sorted(members))
-    return convert(pair_sources(images, members, known.__getitem__, partial), recipe, out, facts, **options)
+    settings = dict(dataset=dataset, compat=compat, classes=list(ISPRS_6['metainfo']['classes']), first_class=1,
+                    ignored=0, references=sorted(members))
+    return convert(pair_sources(images, members, known.__getitem__, partial), recipe, out, settings, **options)
 
 
-def _named(path: str, archive: Archive, image_name, known: Mapping[str, str]) -> dict[str, Member]:
+def _named(path: str, archive: Archive, image_name: Callable[[str], str],
+           known: Mapping[str, str]) -> dict[str, Member]:
     """Members of a zip file by the name of their image; other images (an unused area) are left out."""
     matched = match_members(list_members(path), archive.pattern)
     if not matched:

@@ -25,25 +25,25 @@ def convert_loveda(folder: str, out: str, crop: int | None = None, stride: int |
 
     Args:
         folder: Where the zip files are, or the folders they were unpacked to.
-        out: Folder of the tiles: ``img_dir/{train,val,test}`` and ``ann_dir/{train,val}``. Masks: 0 = no data,
-            1 to 7 = classes.
+        out: Folder of the tiles: ``img_dir/{train,val,test}`` and ``ann_dir/{train,val}``. Masks: 0 = no data, 1 to 7 =
+            classes.
         crop, stride: Tiles, px; None: whole images under their own names, as mmsegmentation has them.
         compat: 'mmseg', noted in the manifest.
         partial: Whether images may be missing.
         **options: ``workers``, ``overwrite`` and ``code`` of :func:`.conversion.convert`.
 
     Returns:
-        dict: The manifest.
+        The manifest.
 
     Raises:
         ConversionError: A zip file or an image is missing, or a file cannot be used.
     """
-    found = {split: find_archives(folder, split) for split in ('train', 'val', 'test')}
-    missing = {f'{split.title()}.zip': f'{split} images and masks' for split in ('train', 'val') if not found[split]}
+    paths_of = {split: find_archives(folder, split) for split in ('train', 'val', 'test')}
+    missing = {f'{split.title()}.zip': f'{split} images and masks' for split in ('train', 'val') if not paths_of[split]}
     if missing:
         raise missing_downloads(folder, missing, ORIGIN)
     sources: list[Source] = []
-    for split, paths in found.items():
+    for split, paths in paths_of.items():
         if not paths:
             continue
         members = list_members(paths[0])
@@ -55,6 +55,6 @@ def convert_loveda(folder: str, out: str, crop: int | None = None, stride: int |
                                   f'convert what is there with --partial. {ORIGIN}')
         sources += pair_sources(images, dict(ann_dir=masks) if split != 'test' else {}, lambda _, split=split: split,
                                 partial)
-    facts = dict(dataset='loveda', compat=compat, classes=list(LOVEDA_7['metainfo']['classes']), first_class=1,
-                 ignored=0)
-    return convert(sources, Recipe(TABLE, crop, stride), out, facts, **options)
+    settings = dict(dataset='loveda', compat=compat, classes=list(LOVEDA_7['metainfo']['classes']), first_class=1,
+                    ignored=0)
+    return convert(sources, Recipe(TABLE, crop, stride), out, settings, **options)

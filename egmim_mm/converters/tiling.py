@@ -6,10 +6,7 @@ from .archives import ConversionError
 __all__ = ['NAMINGS', 'Window', 'check_grid', 'tile_name', 'tile_starts', 'tile_windows']
 
 # mmsegmentation's tile names: its ISPRS converters write x before y, the one for iSAID y before x.
-NAMINGS = {
-    'xyxy': '{source}_{x0}_{y0}_{x1}_{y1}',
-    'yyxx': '{source}_{y0}_{y1}_{x0}_{x1}'
-}
+NAMINGS = {'xyxy': '{source}_{x0}_{y0}_{x1}_{y1}', 'yyxx': '{source}_{y0}_{y1}_{x0}_{x1}'}
 
 
 class Window(NamedTuple):

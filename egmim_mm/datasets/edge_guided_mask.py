@@ -1,4 +1,6 @@
 """The mask generator as a transform of one sample, for algorithms that take their mask from the data."""
+from typing import Any
+
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
@@ -29,7 +31,7 @@ class EdgeGuidedMask(BaseTransform):
     - mask (np.int64, (H / token_size, W / token_size)): 1 = hidden.
 
     Args:
-        edge_prior (dict): Options of :func:`egmim_mm.edges.edge_prior`; the floor is that of ``EdgePrior``.
+        edge_prior: Options of :func:`egmim_mm.edges.edge_prior`; the floor is that of ``EdgePrior``.
         **options: Arguments of :func:`egmim_mm.masking.sample_mask`: ``policy``, ``ratio``, ``cell_size``,
             ``progress``, ...
 
@@ -37,7 +39,7 @@ class EdgeGuidedMask(BaseTransform):
         ValueError: At the first image, if its sides do not divide into cells.
     """
 
-    def __init__(self, edge_prior: dict = dict(operator='gaussian_sobel', floor=0.5 / 255), **options) -> None:
+    def __init__(self, edge_prior: dict = dict(operator='gaussian_sobel', floor=0.5 / 255), **options: Any) -> None:
         self.edge_prior = dict(edge_prior)
         self.options = options
 

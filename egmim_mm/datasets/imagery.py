@@ -32,30 +32,29 @@ class UnlabeledTiles(SeededByPosition, BaseDataset):
     pipeline begins with ``egmim_mm.LoadTile``.
 
     Args:
-        data_root (str): The folder.
-        list_file (str | None): Text file with one image path per line, relative to ``data_root`` or
-            absolute; empty lines and lines that begin with # are skipped. A relative ``list_file`` is
-            looked up in ``data_root`` when it is not found as given.
-        shards (str | Sequence[str] | None): Uncompressed tar archives as webdataset writes them, relative to
-            ``data_root`` or absolute: 'corpus-{000000..000127}.tar', a folder of them, a text file with one per line,
-            or several of these. What follows the first dot of a file name must be one of ``suffixes``; other files
-            (.json, .txt, .mask.png) are left out and counted in the log.
-        recursive (bool): Whether folders below ``data_root`` are searched.
-        suffixes (Sequence[str]): Endings of image files, without case.
-        include (str | Sequence[str] | None): Shell patterns; an image is used when its path relative to
-            ``data_root`` (of shards: in the archive), without suffix, matches one (``*`` also matches '/'):
-            ``include='tile_*/images/image_part_00[1-6]'``.
-        min_size (int | None): Least height and width in px.
-        on_error (str): What to do with a file that is no image, truncated or too small. ``raise``: stop
-            with its name. ``skip``: one log line per file, then without it. Truncated files are only
-            found when they are loaded; the next image takes their place.
-        check_first (int): That many headers are checked at start, the others when loaded.
-        pipeline (Sequence): Transforms.
+        data_root: The folder.
+        list_file: Text file with one image path per line, relative to ``data_root`` or absolute; empty lines and lines
+            that begin with # are skipped. A relative ``list_file`` is looked up in ``data_root`` when it is not found
+            as given.
+        shards: Uncompressed tar archives as webdataset writes them, relative to ``data_root`` or absolute:
+            'corpus-{000000..000127}.tar', a folder of them, a text file with one per line, or several of these. What
+            follows the first dot of a file name must be one of ``suffixes``; other files (.json, .txt, .mask.png) are
+            left out and counted in the log.
+        recursive: Whether folders below ``data_root`` are searched.
+        suffixes: Endings of image files, without case.
+        include: Shell patterns; an image is used when its path relative to ``data_root`` (of shards: in the archive),
+            without suffix, matches one (``*`` also matches '/'): ``include='tile_*/images/image_part_00[1-6]'``.
+        min_size: Least height and width in px.
+        on_error: What to do with a file that is no image, truncated or too small. ``raise``: stop with its name.
+            ``skip``: one log line per file, then without it. Truncated files are only found when they are loaded; the
+            next image takes their place.
+        check_first: That many headers are checked at start, the others when loaded.
+        pipeline: Transforms.
         **kwargs: Arguments of MMEngine's ``BaseDataset``. ``serialize_data`` has no effect: the list is compact.
 
     Raises:
-        FileNotFoundError: The folder, the list file, a listed image or a shard does not exist, or there is no
-            image in the folder or the shards.
+        FileNotFoundError: The folder, the list file, a listed image or a shard does not exist, or there is no image in
+            the folder or the shards.
         TileReadError: With ``on_error='raise'``, the first file or shard that cannot be used.
         ValueError: An unknown ``on_error``, both ``list_file`` and ``shards``, or a malformed shard pattern.
     """
@@ -74,8 +73,7 @@ class UnlabeledTiles(SeededByPosition, BaseDataset):
         self.check_first = check_first
         self._reported: set[str] = set()
         kwargs['serialize_data'] = False
-        super().__init__(data_root=str(data_root), data_prefix=dict(img_path=''), pipeline=list(pipeline),
-                         **kwargs)
+        super().__init__(data_root=str(data_root), data_prefix=dict(img_path=''), pipeline=list(pipeline), **kwargs)
 
     def load_data_list(self) -> ImageTable:
         """List the images and check the first headers."""
@@ -155,11 +153,11 @@ class UnlabeledTiles(SeededByPosition, BaseDataset):
         """
         for step in range(len(self)):
             place = (int(idx) + step) % len(self)
-            info = self.get_data_info(place)
-            path = info['img_path']
+            entry = self.get_data_info(place)
+            path = entry['img_path']
             try:
-                if not info['header_checked']:
-                    self._check_size(info.get('tar_member', path))
+                if not entry['header_checked']:
+                    self._check_size(entry.get('tar_member', path))
                 return super().prepare_data(SampleIndex(place, idx.seed) if hasattr(idx, 'seed') else place)
             except TileReadError as error:
                 if self.on_error == 'raise':

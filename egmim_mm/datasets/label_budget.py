@@ -5,7 +5,7 @@ by construction. The order depends on the tile names, their class pixels and the
 order of the files or on the machine.
 """
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from numbers import Integral, Real
 
@@ -29,11 +29,10 @@ def budget_count(budget: float | int | str, total: int, unit: str = 'tile') -> i
     """Number of tiles a budget stands for.
 
     Args:
-        budget (float | int | str): A float in (0, 1] is a fraction: exactly max(1, round(budget *
-            total)) tiles. An int >= 1 is a count. A string is either of them or a percentage: '5%'.
-            So ``1.0`` and '100%' are all tiles and ``1`` is one tile.
-        total (int): Number of tiles there are.
-        unit (str): What is counted, for messages.
+        budget: A float in (0, 1] is a fraction: exactly max(1, round(budget * total)) tiles. An int >= 1 is a count. A
+            string is either of them or a percentage: '5%'. So ``1.0`` and '100%' are all tiles and ``1`` is one tile.
+        total: Number of tiles there are.
+        unit: What is counted, for messages.
 
     Raises:
         TypeError: A budget that is no number, or a bool.
@@ -72,21 +71,21 @@ def select_tiles(names: Sequence[str], class_pixels: np.ndarray, budget: float |
     """Choose the labelled tiles.
 
     Args:
-        names (Sequence[str]): N unique tile names.
-        class_pixels (np.ndarray): (N, K) integers, pixels of each class in each tile. May be None for
-            the strategies that do not need it.
-        budget (float | int | str): See :func:`budget_count`.
-        seed (int): Which subset. Budgets of one seed are nested.
-        strategy (str): ``class_covering``: every class that occurs is covered as soon as the number of
-            tiles allows, then random. ``random``. ``source``: whole sources, one after the other in
-            random order (labels from few places); the last one may be cut to keep the count exact.
-        sources (Sequence[str] | None): Source of each tile, for the strategy and the unit ``source``.
-        unit (str): What the budget counts. ``tile``, or ``source``: whole source images or areas, chosen by
-            the strategy from the sums of their tiles; with ``class_covering`` or ``random``.
+        names: N unique tile names.
+        class_pixels: (N, K) integers, pixels of each class in each tile. May be None for the strategies that do not
+            need it.
+        budget: See :func:`budget_count`.
+        seed: Which subset. Budgets of one seed are nested.
+        strategy: ``class_covering``: every class that occurs is covered as soon as the number of tiles allows, then
+            random. ``random``. ``source``: whole sources, one after the other in random order (labels from few places);
+            the last one may be cut to keep the count exact.
+        sources: Source of each tile, for the strategy and the unit ``source``.
+        unit: What the budget counts. ``tile``, or ``source``: whole source images or areas, chosen by the strategy from
+            the sums of their tiles; with ``class_covering`` or ``random``.
 
     Returns:
-        list[str]: Exactly ``budget_count(budget, N)`` names in the order of choice; with the unit ``source``
-        all tiles of exactly ``budget_count(budget, number of sources)`` sources.
+        Exactly ``budget_count(budget, N)`` names in the order of choice; with the unit ``source`` all tiles of exactly
+        ``budget_count(budget, number of sources)`` sources.
 
     Raises:
         ValueError: Duplicate names, shapes that do not match, an unknown strategy, a bad budget.
@@ -155,11 +154,11 @@ def covering_tiles(class_pixels: np.ndarray, min_share: float = MIN_SHARE) -> li
     covered by at least half of the tiles that hold it.
 
     Args:
-        class_pixels (np.ndarray): (N, K) integers; the row order is the order of preference.
-        min_share (float): Share in [0, 1].
+        class_pixels: (N, K) integers; the row order is the order of preference.
+        min_share: Share in [0, 1].
 
     Returns:
-        list[int]: Row numbers, the tile that adds most classes first.
+        Row numbers, the tile that adds most classes first.
     """
     covered = covered_classes(class_pixels, min_share)  # (N, K) bool
     covered = covered[:, covered.any(axis=0)]
@@ -191,7 +190,7 @@ def covered_classes(class_pixels: np.ndarray, min_share: float = MIN_SHARE) -> n
     return covered
 
 
-def _cover_counter(tiles: frozenset[int]):
+def _cover_counter(tiles: frozenset[int]) -> Callable[[int], int]:
     """Function: set of classes (bits) -> the fewest of ``tiles`` that cover it."""
     maximal = _without_subsets(tiles)
 

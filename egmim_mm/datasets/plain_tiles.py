@@ -7,13 +7,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from mmengine.config import Config
-from mmengine.dataset import Compose
+from mmengine.dataset import BaseDataset, Compose
 from mmengine.registry import DefaultScope
+from torch.utils.data import Dataset
 
 from egmim_mm.registry import DATASETS
 from egmim_mm.storage.image_files import SUFFIXES, find_images
 
 from .transforms import LoadTile
+
+__all__ = [
+    'LabelledImages', 'Tile', 'build_training_data', 'centre_crop', 'dataset_tiles', 'file_tiles', 'load_steps',
+    'pipeline_of', 'short_names', 'spread', 'tile_names', 'without_augmentation'
+]
 
 
 class Tile(NamedTuple):
@@ -39,12 +45,12 @@ def load_steps(pipeline: Sequence[Any]) -> list[Any]:
     return steps
 
 
-def pipeline_of(dataset) -> Sequence[Any]:
+def pipeline_of(dataset: Dataset) -> Sequence[Any]:
     """The transforms of a data set; none, if it has no pipeline of its own."""
     return getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
 
 
-def build_training_data(cfg: Config):
+def build_training_data(cfg: Config) -> BaseDataset:
     """The training data set of a config.
 
     Raises:
@@ -56,12 +62,14 @@ def build_training_data(cfg: Config):
     return dataset
 
 
-def without_augmentation(dataset):
-    """The same data set with only the loading steps of its pipeline.
+def without_augmentation(dataset: Dataset) -> Dataset:
+    """The same data set with only the loading steps of its pipeline, or what its ``plain()`` gives.
 
     Raises:
-        ValueError: The data set has no pipeline that begins with a loading step.
+        ValueError: The data set has neither a pipeline that begins with a loading step nor ``plain()``.
     """
+    if hasattr(dataset, 'plain'):
+        return dataset.plain()
     steps = load_steps(pipeline_of(dataset))
     if not steps:
         raise ValueError(f'a {type(dataset).__name__} has no pipeline that begins with a loading step, so no tiles can '
@@ -71,13 +79,13 @@ def without_augmentation(dataset):
     return plain
 
 
-def tile_names(dataset, indices: Sequence[int]) -> list[str]:
+def tile_names(dataset: Dataset, indices: Sequence[int]) -> list[str]:
     """Short names of tiles of a data set."""
-    infos = [dataset.get_data_info(index) for index in indices]
-    return short_names([info.get('tile_name') or info['img_path'] for info in infos])
+    samples = [dataset.get_data_info(index) for index in indices]
+    return short_names([sample.get('tile_name') or sample['img_path'] for sample in samples])
 
 
-def dataset_tiles(dataset, num: int) -> Iterator[Tile]:
+def dataset_tiles(dataset: Dataset, num: int) -> Iterator[Tile]:
     """At most ``num`` tiles spread over a data set, loaded one by one as they are asked for.
 
     Raises:
@@ -85,7 +93,7 @@ def dataset_tiles(dataset, num: int) -> Iterator[Tile]:
         TileReadError: An image cannot be read.
     """
     plain, indices = without_augmentation(dataset), spread(len(dataset), num)
-    for name, index in zip(tile_names(dataset, indices), indices):
+    for name, index in zip(tile_names(plain, indices), indices):
         yield Tile(name, plain[index]['img'])
 
 
@@ -95,8 +103,8 @@ def file_tiles(paths: Sequence[str | Path], num: int, pipeline: Sequence[Any] = 
     Args:
         paths: Image files and folders.
         num: Most images of one folder.
-        pipeline: Pipeline of a data set, configs or transforms. If it begins with a loading step, that reads the
-            files, else ``LoadTile``.
+        pipeline: Pipeline of a data set, configs or transforms. If it begins with a loading step, that reads the files,
+            else ``LoadTile``.
 
     Raises:
         FileNotFoundError: One of the paths does not exist, or a folder holds no image.
@@ -105,10 +113,10 @@ def file_tiles(paths: Sequence[str | Path], num: int, pipeline: Sequence[Any] = 
     load, files = Compose(load_steps(pipeline)[:1] or [LoadTile()]), []
     for path in map(Path, paths):
         if path.is_dir():
-            found = find_images(str(path))
-            if not found:
+            images = find_images(str(path))
+            if not images:
                 raise FileNotFoundError(f'no image in folder {path} ({", ".join(SUFFIXES)})')
-            files += [path / found[i] for i in spread(len(found), num)]
+            files += [path / images[i] for i in spread(len(images), num)]
         elif path.is_file():
             files.append(path)
         else:
@@ -162,8 +170,7 @@ class LabelledImages:
 
     def __init__(self, dataset_cfg: dict) -> None:
         cfg = dict(dataset_cfg)
-        pipeline = [step for step in cfg.get('pipeline', ())
-                    if step['type'].rsplit('.', 1)[-1].startswith('Load')]
+        pipeline = load_steps(cfg.get('pipeline', ()))
         # The test pipeline may lack the label step when labels are loaded elsewhere; say so early.
         if len(pipeline) < 2:
             raise ValueError(f'the pipeline of {cfg.get("type")} (data_root {cfg.get("data_root")}) '

@@ -18,8 +18,8 @@ class SampleIndex(int):
     """A dataset index with the seed of its position in the sampler's stream.
 
     Args:
-        index (int): Dataset index, >= 0.
-        seed (int): Seed of the sample's augmentation, in [0, 2**32).
+        index: Dataset index, >= 0.
+        seed: Seed of the sample's augmentation, in [0, 2**32).
     """
 
     seed: int

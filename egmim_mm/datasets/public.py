@@ -14,8 +14,8 @@ class BenchmarkTiles(SegmentationTiles):
     """:class:`SegmentationTiles` whose arguments have the values of one benchmark.
 
     Args:
-        data_root (str): Folder that the converter wrote.
-        num_classes (int | None): Chooses among ``CLASS_SETS``; None: the first.
+        data_root: Folder that the converter wrote.
+        num_classes: Chooses among ``CLASS_SETS``; None: the first.
         **kwargs: Arguments of ``SegmentationTiles``; each replaces the value of the benchmark.
 
     Raises:

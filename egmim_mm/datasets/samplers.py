@@ -24,10 +24,10 @@ class StreamSampler(Sampler):
     one process with batch W B sees.
 
     Args:
-        dataset (Sized): The dataset.
-        seed (int | None): Seed of the stream, the same on every rank. None: drawn by MMEngine's
-            ``sync_random_seed``. The Runner passes its own seed when a config names none.
-        shuffle (bool): False yields 0 ... n-1 over and over.
+        dataset: The dataset.
+        seed: Seed of the stream, the same on every rank. None: drawn by MMEngine's ``sync_random_seed``. The Runner
+            passes its own seed when a config names none.
+        shuffle: False yields 0 ... n-1 over and over.
 
     Raises:
         ValueError: An empty dataset.
@@ -87,21 +87,19 @@ class LabelBudgetSampler(StreamSampler):
     """Stream over the few tiles that count as labelled, see :mod:`egmim_mm.datasets.label_budget`.
 
     Args:
-        dataset: A dataset with ``tile_names``, ``sources`` and ``class_pixels()``, such as
-            ``SegmentationTiles``.
-        budget (float | int | str): Fraction in (0, 1] (``1.0`` = all tiles), count >= 1 (``1`` = one
-            tile) or percentage (``'5%'``).
-        seed (int): **Which tiles** are labelled; budgets of one seed are nested. It is not the seed of
-            the run. Always write it in a config: MMEngine fills a missing ``seed`` of any sampler with
-            the run's seed, and runs with different seeds would then learn from different tiles.
-        strategy (str): ``class_covering``, ``random`` or ``source``.
-        unit (str): What the budget counts: ``tile`` or ``source`` (whole source images or areas).
-        shuffle (bool): Whether the tiles come in random order.
-        order_seed (int | None): Seed of the order and of the augmentation. None: drawn by MMEngine's
-            ``sync_random_seed``, which follows the run's seed.
+        dataset: A dataset with ``tile_names``, ``sources`` and ``class_pixels()``, such as ``SegmentationTiles``.
+        budget: Fraction in (0, 1] (``1.0`` = all tiles), count >= 1 (``1`` = one tile) or percentage (``'5%'``).
+        seed: **Which tiles** are labelled; budgets of one seed are nested. It is not the seed of the run. Always write
+            it in a config: MMEngine fills a missing ``seed`` of any sampler with the run's seed, and runs with
+            different seeds would then learn from different tiles.
+        strategy: ``class_covering``, ``random`` or ``source``.
+        unit: What the budget counts: ``tile`` or ``source`` (whole source images or areas).
+        shuffle: Whether the tiles come in random order.
+        order_seed: Seed of the order and of the augmentation. None: drawn by MMEngine's ``sync_random_seed``, which
+            follows the run's seed.
 
     Attributes:
-        tile_names (list[str]): The labelled tiles in the order of choice.
+        tile_names: The labelled tiles in the order of choice.
 
     Raises:
         TypeError: A dataset without tile names, or a budget of a wrong type.
@@ -128,7 +126,7 @@ class LabelBudgetSampler(StreamSampler):
         place = {name: i for i, name in enumerate(dataset.tile_names)}
         self._start_stream(sorted(place[name] for name in self.tile_names), order_seed, shuffle)
 
-    def _summary(self, dataset, names: list[str], pixels: np.ndarray, chosen: list[str]) -> str:
+    def _summary(self, dataset: Sized, names: list[str], pixels: np.ndarray, chosen: list[str]) -> str:
         """One log line: what was chosen and which classes it holds."""
         place = {name: i for i, name in enumerate(names)}
         counts = pixels[[place[name] for name in chosen]].sum(axis=0)

@@ -25,39 +25,35 @@ class SegmentationTiles(SeededByPosition, BaseSegDataset):
     ``data_prefix`` the folder it stands for comes first: 'tile_3/image_part_001'.
 
     Args:
-        data_root (str): Folder of the data set.
-        data_prefix (dict): ``img_path`` and ``seg_map_path`` below ``data_root``. One path component may
-            be ``*`` for any folder, the same in both. Leave ``seg_map_path`` out when there are no masks.
-            ``full_seg_map_path``: a second set of masks with the same names and values that leaves no borders out,
-            such as the full reference of ISPRS; boundary metrics read it. Empty: there is none.
-        include (str | Sequence[str] | None): Shell patterns; a tile is used when its stem or its name
-            matches one: ``include='image_part_00[1-6]'``, ``include='tile_[1-6]/*'``.
-        ann_file (str): Split file with one tile name per line. Empty: every image.
-        img_suffix (str | Sequence[str]): Ending(s) of image files.
-        seg_map_suffix (str): Ending of mask files.
-        source_pattern (str | None): Regular expression on the tile name whose first group is the source, for
-            label budgets over whole source images, as in the configs of Vaihingen and iSAID.
-            None: the folder ``*`` stands for.
-        metainfo (dict): ``classes`` and, for colour masks or pictures, ``palette`` ((R, G, B) or
-            '#RRGGBB' per class).
-        mask_format (str): ``index``: single-channel files with class indices. ``color``: RGB or palette
-            files.
-        mask_values (Sequence | None): File value of each class, in class order. None: 0..K-1 for
-            ``index``, the palette for ``color``.
-        ignore_values (Sequence): File values that become 255. In index masks 255 is always ignored
-            unless ``mask_values`` lists it. Any other value is an error.
-        test_mode (bool): See MMEngine's ``BaseDataset``.
-        check_first (int): For that many pairs sizes are compared at start, for the others when loaded.
-        reduce_zero_label (bool): Not supported: ``mask_values`` says the same without ambiguity.
-        pipeline (Sequence): Transforms. Masks are loaded by ``egmim_mm.LoadTileMask``: mmseg's ``LoadAnnotations``
-            takes the values in the files for classes, so it is refused.
+        data_root: Folder of the data set.
+        data_prefix: ``img_path`` and ``seg_map_path`` below ``data_root``. One path component may be ``*`` for any
+            folder, the same in both. Leave ``seg_map_path`` out when there are no masks. ``full_seg_map_path``: a
+            second set of masks with the same names and values that leaves no borders out, such as the full reference of
+            ISPRS; boundary metrics read it. Empty: there is none.
+        include: Shell patterns; a tile is used when its stem or its name matches one: ``include='image_part_00[1-6]'``,
+            ``include='tile_[1-6]/*'``.
+        ann_file: Split file with one tile name per line. Empty: every image.
+        img_suffix: Ending(s) of image files.
+        seg_map_suffix: Ending of mask files.
+        source_pattern: Regular expression on the tile name whose first group is the source, for label budgets over
+            whole source images, as in the configs of Vaihingen and iSAID. None: the folder ``*`` stands for.
+        metainfo: ``classes`` and, for colour masks or pictures, ``palette`` ((R, G, B) or '#RRGGBB' per class).
+        mask_format: ``index``: single-channel files with class indices. ``color``: RGB or palette files.
+        mask_values: File value of each class, in class order. None: 0..K-1 for ``index``, the palette for ``color``.
+        ignore_values: File values that become 255. In index masks 255 is always ignored unless ``mask_values`` lists
+            it. Any other value is an error.
+        test_mode: See MMEngine's ``BaseDataset``.
+        check_first: For that many pairs sizes are compared at start, for the others when loaded.
+        reduce_zero_label: Not supported: ``mask_values`` says the same without ambiguity.
+        pipeline: Transforms. Masks are loaded by ``egmim_mm.LoadTileMask``: mmseg's ``LoadAnnotations`` takes the
+            values in the files for classes, so it is refused.
         **kwargs: Arguments of mmseg's ``BaseSegDataset``.
 
     Raises:
         FileNotFoundError: A missing folder, no images, an image without mask, a listed tile without image.
         TileReadError: An image and its mask differ in size, or a file is no image.
-        ValueError: Missing classes, a number of ``mask_values`` that differs from the number of classes,
-            values listed twice, ``reduce_zero_label=True``, ``LoadAnnotations`` in the pipeline.
+        ValueError: Missing classes, a number of ``mask_values`` that differs from the number of classes, values listed
+            twice, ``reduce_zero_label=True``, ``LoadAnnotations`` in the pipeline.
     """
 
     def __init__(self, data_root: str, data_prefix: dict | None = None,
@@ -109,9 +105,9 @@ class SegmentationTiles(SeededByPosition, BaseSegDataset):
 
     def get_data_info(self, idx: int) -> dict:
         """Paths, name and source of tile ``idx`` with the value table of its mask (``mask_table``)."""
-        info = super().get_data_info(idx)
-        info['mask_table'] = self.mask_table
-        return info
+        tile = super().get_data_info(idx)
+        tile['mask_table'] = self.mask_table
+        return tile
 
     @property
     def tile_names(self) -> list[str]:
@@ -145,10 +141,10 @@ class SegmentationTiles(SeededByPosition, BaseSegDataset):
             ValueError: The data set has no masks.
             TileReadError: A mask cannot be read or holds a value that is not in the class list.
         """
-        infos = [self.get_data_info(i) for i in range(len(self))]
-        if any('seg_map_path' not in info for info in infos):
+        tiles = [self.get_data_info(i) for i in range(len(self))]
+        if any('seg_map_path' not in tile for tile in tiles):
             raise ValueError(f'{self.data_root} was set up without masks: data_prefix has no seg_map_path')
-        return count_class_pixels([info['tile_name'] for info in infos], [info['seg_map_path'] for info in infos],
+        return count_class_pixels([tile['tile_name'] for tile in tiles], [tile['seg_map_path'] for tile in tiles],
                                   self.mask_table, self.data_root)
 
 

@@ -61,11 +61,10 @@ class LoadTile(BaseTransform):
     - ori_shape (tuple[int, int]): (H, W).
 
     Args:
-        cache_mb (float): Decoded tiles kept in RAM, in MiB **per process** (each loader worker has its
-            own). 0: none.
-        cache_dir (str | None): Folder of decoded tiles on disk, below that of each tile unless absolute, see
+        cache_mb: Decoded tiles kept in RAM, in MiB **per process** (each loader worker has its own). 0: none.
+        backend_args: Arguments of MMEngine's file backend.
+        cache_dir: Folder of decoded tiles on disk, below that of each tile unless absolute, see
             :class:`~egmim_mm.storage.decoded_tiles.DecodedTiles`. None: none.
-        backend_args (dict | None): Arguments of MMEngine's file backend.
 
     Raises:
         ValueError: ``cache_dir`` with ``backend_args``: only local files have a size and a time to compare.
@@ -109,7 +108,7 @@ class LoadTileMask(BaseTransform):
 
     Args:
         cache_mb, cache_dir: As in :class:`LoadTile`.
-        backend_args (dict | None): Arguments of MMEngine's file backend.
+        backend_args: Arguments of MMEngine's file backend.
     """
 
     def __init__(self, cache_mb: float = 0, backend_args: dict | None = None, cache_dir: str | None = None) -> None:
@@ -164,12 +163,11 @@ class RandomScaledCrop(BaseTransform):
     - scale_factor (tuple[float, float]): Scale in x and y.
 
     Args:
-        crop_size (int | tuple[int, int]): Crop in px; (height, width).
-        scale_range (tuple[float, float]): The scale is drawn uniformly from it; 2 enlarges twofold.
-        cat_max_ratio (float): A window whose most frequent class takes this share of its labelled pixels
-            or more, or without any label, is drawn again, at most ten times. 1 accepts every window.
-        pad_value (Sequence[int]): BGR colour of padding. The ImageNet mean becomes 0 after
-            normalisation, as in mmseg's own padding.
+        crop_size: Crop in px; (height, width).
+        scale_range: The scale is drawn uniformly from it; 2 enlarges twofold.
+        cat_max_ratio: A window whose most frequent class takes this share of its labelled pixels or more, or without
+            any label, is drawn again, at most ten times. 1 accepts every window.
+        pad_value: BGR colour of padding. The ImageNet mean becomes 0 after normalisation, as in mmseg's own padding.
     """
 
     ATTEMPTS = 10
@@ -215,7 +213,7 @@ class RandomScaledCrop(BaseTransform):
                 break
         return top, left
 
-    def _pad(self, array: np.ndarray, value) -> np.ndarray:
+    def _pad(self, array: np.ndarray, value: int | Sequence[int]) -> np.ndarray:
         below, right = (crop - side for crop, side in zip(self.crop_size, array.shape))
         if below == 0 and right == 0:
             return array

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from .rasters import chosen_bands, open_raster, read_samples
@@ -121,7 +122,7 @@ def measure_bands(paths: Sequence[str], bands: Sequence[int] | None = None, wind
     return dict(bands=measured, dtype=dtype, pixels=len(samples), rasters=len(paths), empty=empty)
 
 
-def _random_windows(source, bands: Sequence[int], count: int, size: int, rng: np.random.Generator,
+def _random_windows(source: DatasetReader, bands: Sequence[int], count: int, size: int, rng: np.random.Generator,
                     nodata: float | str | None) -> np.ndarray:
     """(pixels, bands): the valid samples in random windows of an open raster."""
     valid_samples = []

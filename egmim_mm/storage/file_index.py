@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from egmim_mm.records.whole_files import write_whole
+from egmim_mm.records import write_whole
 
 from .image_files import SUFFIXES, walk_images
 from .packed_names import PackedNames

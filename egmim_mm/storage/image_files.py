@@ -34,7 +34,7 @@ def walk_images(folder: str, suffixes: Sequence[str] = SUFFIXES,
     if not os.path.isdir(folder):
         raise FileNotFoundError(f'folder {folder} does not exist')
     endings = tuple(suffix.lower() for suffix in suffixes)
-    found, visited, searched = [], set(), []
+    images, visited, searched = [], set(), []
     for base, folders, files in os.walk(folder, followlinks=True):
         if os.path.realpath(base) in visited:  # a link back up would never end
             folders.clear()
@@ -44,5 +44,5 @@ def walk_images(folder: str, suffixes: Sequence[str] = SUFFIXES,
         folders[:] = sorted(f for f in folders if not f.startswith('.')) if recursive else []
         below = Path(base).relative_to(folder).as_posix()
         prefix = '' if below == '.' else f'{below}/'
-        found += [prefix + f for f in files if f.lower().endswith(endings) and not f.startswith('.')]
-    return sorted(found), searched
+        images += [prefix + f for f in files if f.lower().endswith(endings) and not f.startswith('.')]
+    return sorted(images), searched

@@ -20,8 +20,8 @@ class MaskValues:
 
     Args:
         mask_format: ``index``: single-channel files, whole numbers of any type. ``color``: RGB or palette files.
-        values: File value of each class, in class order: integers in [-32768, 65535] for ``index``, '#RRGGBB' or
-            (R, G, B) for ``color``.
+        values: File value of each class, in class order: integers in [-32768, 65535] for ``index``, '#RRGGBB' or (R, G,
+            B) for ``color``.
         ignore: File values that become 255. In index masks 255 itself and NaN do, too, unless ``values`` lists it.
 
     Raises:
@@ -148,8 +148,8 @@ def read_mask(path: str, values: MaskValues, backend_args: dict | None = None) -
     The no-data tag of a TIFF means 255, unless ``values`` lists it as a class.
 
     Raises:
-        TileReadError: The file cannot be read, or holds values that are not in the class list; the
-            message names the file and the values.
+        TileReadError: The file cannot be read, or holds values that are not in the class list; the message names the
+            file and the values.
     """
     raw, nodata = read_tagged(path, values.mask_format == 'color', backend_args)
     tagged = nodata is not None and values.mask_format == 'index' and nodata not in values.values

@@ -131,16 +131,16 @@ def color_table(source: DatasetReader) -> np.ndarray | None:
     return table
 
 
-def parse_nodata(text: str) -> float | str:
-    """What a user writes for no-data: a number, or 'none'.
+def parse_nodata(text: str | None) -> float | str | None:
+    """What a user writes for no-data: a number, or 'none'; None stays None, what the file says.
 
     Raises:
         ValueError: Neither.
     """
-    if text.lower() == 'none':
+    if text is not None and text.lower() == 'none':
         return 'none'
     try:
-        return float(text)
+        return None if text is None else float(text)
     except ValueError:
         raise ValueError(f"--nodata {text}: give a number, or 'none' if every pixel holds data") from None
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from egmim_mm.records.whole_files import write_whole
+from egmim_mm.records import write_whole
 
 from .file_index import kept_file
 from .packed_names import PackedNames

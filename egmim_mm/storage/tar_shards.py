@@ -39,22 +39,22 @@ def find_shards(shards: str | Sequence[str], root: str) -> list[str]:
         FileNotFoundError: Something named does not exist, or a folder holds no .tar file.
         ValueError: Unbalanced braces, an address instead of a file, or an archive named twice.
     """
-    found: list[str] = []
+    archives: list[str] = []
     for entry in [shards] if isinstance(shards, str) else shards:
         for path in _expand(entry, root):
             is_list = os.path.isfile(path) and not path.lower().endswith(('.tar', *COMPRESSED))
             paths = [p for line in list_lines(path) for p in _expand(line, root)] if is_list else [path]
             for named in paths:
-                found += _below(named) if os.path.isdir(named) else [named]
-    missing = [path for path in found if not os.path.isfile(path)]
+                archives += _below(named) if os.path.isdir(named) else [named]
+    missing = [path for path in archives if not os.path.isfile(path)]
     if missing:
-        raise FileNotFoundError(f'{len(missing)} of {len(found)} shards do not exist: {", ".join(missing[:5])}')
+        raise FileNotFoundError(f'{len(missing)} of {len(archives)} shards do not exist: {", ".join(missing[:5])}')
     seen: set[str] = set()
-    for path in found:
+    for path in archives:
         if os.path.realpath(path) in seen:
             raise ValueError(f'shard {path} is named twice')
         seen.add(os.path.realpath(path))
-    return found
+    return archives
 
 
 def _expand(entry: str, root: str) -> list[str]:

@@ -16,20 +16,19 @@ def find_pairs(img_prefix: str, seg_prefix: str | None, img_suffix: str | Sequen
     """Pair images with masks of the same relative stem.
 
     Args:
-        img_prefix (str): Image folder. One path component may be ``*``: any folder.
-        seg_prefix (str | None): Mask folder, with the same ``*``; None for images without masks.
-        img_suffix (str | Sequence[str]): Ending (or endings) of image files.
-        seg_map_suffix (str): Ending of mask files; mask = stem + ending.
-        include (str | Sequence[str] | None): Shell patterns on the relative stem or the tile name.
-        names (Sequence[str] | None): Only these tile names (lines of a split file).
+        img_prefix: Image folder. One path component may be ``*``: any folder.
+        seg_prefix: Mask folder, with the same ``*``; None for images without masks.
+        img_suffix: Ending (or endings) of image files.
+        seg_map_suffix: Ending of mask files; mask = stem + ending.
+        include: Shell patterns on the relative stem or the tile name.
+        names: Only these tile names (lines of a split file).
 
     Returns:
-        list[dict]: ``tile_name``, ``source`` (the folder ``*`` stands for, else None), ``img_path`` and
-        ``seg_map_path`` (if there are masks), sorted by name.
+        ``tile_name``, ``source`` (the folder ``*`` stands for, else None), ``img_path`` and ``seg_map_path`` (if there
+        are masks), sorted by name.
 
     Raises:
-        FileNotFoundError: A missing folder, an image without a mask, no image at all, or a name without
-            an image.
+        FileNotFoundError: A missing folder, an image without a mask, no image at all, or a name without an image.
         ValueError: A bad ``*``, or two images with the same stem.
     """
     suffixes = (img_suffix, ) if isinstance(img_suffix, str) else tuple(img_suffix)
@@ -37,8 +36,7 @@ def find_pairs(img_prefix: str, seg_prefix: str | None, img_suffix: str | Sequen
     orphans: list[str] = []
     for source, img_dir, seg_dir in _folders(img_prefix, seg_prefix):
         together = seg_dir is not None and os.path.realpath(img_dir) == os.path.realpath(seg_dir)
-        masks = {} if seg_dir is None else dict(
-            _stems(seg_dir, (seg_map_suffix, ), suffixes if together else ()))
+        masks = {} if seg_dir is None else dict(_stems(seg_dir, (seg_map_suffix, ), suffixes if together else ()))
         for stem, path in _stems(img_dir, suffixes, (seg_map_suffix, ) if together else ()):
             name = stem if source is None else f'{source}/{stem}'
             if name in pairs:
@@ -64,14 +62,14 @@ def add_full_masks(pairs: Sequence[dict], prefix: str, suffix: str) -> list[dict
     """Give each pair the mask of the same name in a second folder, as ``full_seg_map_path``.
 
     Args:
-        pairs (Sequence[dict]): What :func:`find_pairs` returns.
-        prefix (str): Folder of the full masks, with the same ``*`` as the images'.
-        suffix (str): Ending of mask files.
+        pairs: What :func:`find_pairs` returns.
+        prefix: Folder of the full masks, with the same ``*`` as the images'.
+        suffix: Ending of mask files.
 
     Raises:
         FileNotFoundError: A tile has no full mask.
     """
-    found = []
+    full_pairs = []
     for pair in pairs:
         source, stem = pair['source'], pair['tile_name']
         if source is not None:
@@ -81,11 +79,11 @@ def add_full_masks(pairs: Sequence[dict], prefix: str, suffix: str) -> list[dict
             raise FileNotFoundError(f"no full reference for tile '{pair['tile_name']}': expected {path}. Convert the "
                                     "data with tools/dataset_converters, or set data_prefix.full_seg_map_path='' to "
                                     'measure boundaries in the masks of seg_map_path')
-        found.append(dict(pair, full_seg_map_path=path))
-    return found
+        full_pairs.append(dict(pair, full_seg_map_path=path))
+    return full_pairs
 
 
-def _choose(pairs: dict[str, dict], include, names: Sequence[str] | None, img_prefix: str,
+def _choose(pairs: dict[str, dict], include: str | Sequence[str] | None, names: Sequence[str] | None, img_prefix: str,
             suffixes: Sequence[str]) -> list[dict]:
     if not pairs:
         raise FileNotFoundError(f'no images with the suffix {" or ".join(suffixes)} in {img_prefix}')
@@ -107,12 +105,12 @@ def _stems(folder: str, suffixes: Sequence[str], others: Sequence[str] = ()) -> 
     ``others`` are the endings of other files in the same folder: the longest ending decides, so that
     'a_mask.png' is not an image although it ends with '.png'.
     """
-    found = []
+    stems = []
     for file in find_images(folder, suffixes):
         ending = max((s for s in (*suffixes, *others) if file.lower().endswith(s.lower())), key=len)
         if ending in suffixes:
-            found.append((file[:-len(ending)], os.path.join(folder, file)))
-    return found
+            stems.append((file[:-len(ending)], os.path.join(folder, file)))
+    return stems
 
 
 def _folders(img_prefix: str, seg_prefix: str | None) -> list[tuple[str | None, str, str | None]]:
@@ -123,7 +121,7 @@ def _folders(img_prefix: str, seg_prefix: str | None) -> list[tuple[str | None, 
         return [(None, img_prefix, seg_prefix)]
     if any(star is None for star in stars):
         raise ValueError(f"'*' must be in both prefixes or in none: {img_prefix!r}, {seg_prefix!r}")
-    found = []
+    triples = []
     base, rest = stars[0]
     if not os.path.isdir(base):
         raise FileNotFoundError(f'image folder {base} does not exist')
@@ -131,10 +129,10 @@ def _folders(img_prefix: str, seg_prefix: str | None) -> list[tuple[str | None, 
         if source.startswith('.') or not os.path.isdir(os.path.join(base, source, rest)):
             continue
         folders = [os.path.join(b, source, r) for b, r in stars]
-        found.append((source, folders[0], folders[1] if seg_prefix is not None else None))
-    if not found:
+        triples.append((source, folders[0], folders[1] if seg_prefix is not None else None))
+    if not triples:
         raise FileNotFoundError(f'no folder matches {img_prefix}')
-    return found
+    return triples
 
 
 def _split_star(prefix: str) -> tuple[str, str] | None:

@@ -33,8 +33,7 @@ def image_size(path: str | PathLike | TarMember, is_mask: bool = False) -> tuple
     """(height, width) in px from the header alone, without decoding.
 
     Raises:
-        TileReadError: The file is missing, is not an image, or (unless it is a mask) has samples that are
-            not 8-bit.
+        TileReadError: The file is missing, is not an image, or (unless it is a mask) has samples that are not 8-bit.
     """
     try:
         file = path.open() if isinstance(path, TarMember) else open(path, 'rb')
@@ -79,8 +78,8 @@ def read_tagged(path: str | PathLike | TarMember, as_rgb: bool,
 
     Args:
         path: The file.
-        as_rgb: True: colours, also of a palette file, as (H, W, 3) uint8 RGB. False: the stored numbers, (H, W) or
-            (H, W, bands); of a palette file its indices.
+        as_rgb: True: colours, also of a palette file, as (H, W, 3) uint8 RGB. False: the stored numbers, (H, W) or (H,
+            W, bands); of a palette file its indices.
         backend_args: Arguments of MMEngine's file backend.
 
     Returns:

@@ -1,5 +1,4 @@
 """Synthetic aerial scenes with exact masks, for trying things out without any data."""
-
 from .classes import CLASSES, METAINFO, PALETTE
 from .scene import make_scene
 from .writer import write_dataset

@@ -1,12 +1,13 @@
 """Buildings: footprints made of rectangles, pitched and flat roofs, what stands on them."""
-
 import numpy as np
 
+from .canvas import Canvas, Window
 from .classes import BUILDING
-from .style import FLAT, ROOFS, jitter
+from .style import FLAT, ROOFS, Colour, Style, jitter
 
 
-def _parts(rng, half_u, half_v, shape):
+def _parts(rng: np.random.Generator, half_u: float, half_v: float,
+           shape: str) -> list[tuple[float, float, float, float, bool]]:
     """Rectangles (u, v, half_u, half_v, ridge along u) that make up a footprint."""
     main = (0.0, 0.0, half_u, half_v, True)
     if shape == 'box':
@@ -17,7 +18,7 @@ def _parts(rng, half_u, half_v, shape):
     return [main, (place, half_v * 0.75, wing, half_v * 1.1, False)]
 
 
-def _roof_relief(du, dv, half_u, half_v, kind, pitch):
+def _roof_relief(du: np.ndarray, dv: np.ndarray, half_u: float, half_v: float, kind: str, pitch: float) -> np.ndarray:
     """Height of one roof over its eaves for coordinates relative to the part, metres."""
     if kind == 'gable':
         return pitch * (half_v - np.abs(dv))
@@ -33,26 +34,26 @@ def _roof_relief(du, dv, half_u, half_v, kind, pitch):
     return np.zeros_like(du)
 
 
-def paint_building(canvas, style, rng, x, y, angle, half_u, half_v, wall, kind=None, roof=None,
-                   shape='box'):
+def paint_building(canvas: Canvas, style: Style, rng: np.random.Generator, x: float, y: float, angle: float,
+                   half_u: float, half_v: float, wall: float, kind: str | None = None, roof: str | None = None,
+                   shape: str = 'box') -> None:
     """One building; the caller has made sure that the place is free.
 
     Args:
-        x, y, angle, half_u, half_v (float): centre, direction of the long side, half sizes, m.
-        wall (float): height of the eaves, metres.
-        kind (str, optional): 'gable', 'hip', 'half_hip', 'shed', 'saw' or 'flat'.
-        roof (str, optional): key of `ROOFS`.
-        shape (str): 'box', 'l' or 't'.
+        x, y, angle, half_u, half_v: centre, direction of the long side, half sizes, m.
+        wall: Height of the eaves, metres.
+        kind: 'gable', 'hip', 'half_hip', 'shed', 'saw' or 'flat'.
+        roof: Key of `ROOFS`.
+        shape: 'box', 'l' or 't'.
     """
-    kind = kind or rng.choice(('gable', 'hip', 'half_hip', 'flat', 'shed'),
-                              p=(0.46, 0.24, 0.12, 0.12, 0.06))
+    kind = kind or rng.choice(('gable', 'hip', 'half_hip', 'flat', 'shed'), p=(0.46, 0.24, 0.12, 0.12, 0.06))
     pitched = kind in ('gable', 'hip', 'half_hip')
     if roof is None:
         roof = rng.choice(style.roofs if pitched and rng.random() < 0.8 else FLAT)
-    found = canvas.frame(x, y, angle, float(np.hypot(half_u, half_v * 2.2)) + 1)
-    if found is None:
+    covered = canvas.frame(x, y, angle, float(np.hypot(half_u, half_v * 2.2)) + 1)
+    if covered is None:
         return
-    where, u, v = found
+    where, u, v = covered
     pitch = np.tan(np.deg2rad(rng.uniform(22, 42)))
     relief = np.full(u.shape, -1.0, np.float32)
     course = np.zeros(u.shape, np.float32)   # distance from the eaves: tile rows follow it
@@ -82,7 +83,8 @@ def paint_building(canvas, style, rng, x, y, angle, half_u, half_v, wall, kind=N
         _roof_furniture(canvas, rng, where, u, v, half_u, half_v, kind)
 
 
-def _roof_surface(canvas, rng, where, kind, roof, course, along, edge, half_v):
+def _roof_surface(canvas: Canvas, rng: np.random.Generator, where: Window, kind: str, roof: str, course: np.ndarray,
+                  along: np.ndarray, edge: np.ndarray, half_v: float) -> np.ndarray:
     base = jitter(rng, ROOFS[roof], 0.14, 0.04)
     metres = canvas.metres_per_pixel
     fine, mid, coarse = (layer[where] for layer in (canvas.fine, canvas.mid, canvas.coarse))
@@ -108,9 +110,10 @@ def _roof_surface(canvas, rng, where, kind, roof, course, along, edge, half_v):
     return albedo
 
 
-def _roof_furniture(canvas, rng, where, u, v, half_u, half_v, kind):
+def _roof_furniture(canvas: Canvas, rng: np.random.Generator, where: Window, u: np.ndarray, v: np.ndarray,
+                    half_u: float, half_v: float, kind: str) -> None:
     """Chimneys, roof windows, dormers and solar panels, all part of the building."""
-    def add(region, albedo, lift):
+    def add(region: np.ndarray, albedo: Colour, lift: float) -> None:
         region = region & (canvas.mask[where] == BUILDING)
         canvas.albedo[where][region] = albedo
         canvas.height[where][region] += np.float32(lift)
@@ -141,7 +144,8 @@ def _roof_furniture(canvas, rng, where, u, v, half_u, half_v, kind):
         canvas.height[where][dormer] += 0.8
 
 
-def _flat_equipment(canvas, rng, x, y, angle, half_u, half_v, wall):
+def _flat_equipment(canvas: Canvas, rng: np.random.Generator, x: float, y: float, angle: float, half_u: float,
+                    half_v: float, wall: float) -> None:
     """Air-conditioning units, domes and stair heads on a flat roof."""
     cos, sin = np.cos(angle), np.sin(angle)
     if min(half_u, half_v) < 3:
@@ -149,16 +153,17 @@ def _flat_equipment(canvas, rng, x, y, angle, half_u, half_v, wall):
     for _ in range(rng.poisson(min(half_u * half_v / 22, 9))):
         u, v = rng.uniform(-0.82, 0.82) * half_u, rng.uniform(-0.82, 0.82) * half_v
         size = rng.uniform(0.5, 1.3, 2)
-        found = canvas.rectangle(x + u * cos - v * sin, y + u * sin + v * cos, angle, *size)
-        if found is not None:
-            where, region = found
+        covered = canvas.rectangle(x + u * cos - v * sin, y + u * sin + v * cos, angle, *size)
+        if covered is not None:
+            where, region = covered
             tone = ((0.55, 0.55, 0.54), (0.72, 0.73, 0.74), (0.24, 0.28, 0.30))[rng.integers(3)]
             lift = rng.uniform(0.3, 1.5)
             region &= canvas.mask[where] == BUILDING
             canvas.put(where, region, None, jitter(rng, tone), wall + lift)
 
 
-def _skylights(canvas, rng, where, u, v, region, half_u, half_v):
+def _skylights(canvas: Canvas, rng: np.random.Generator, where: Window, u: np.ndarray, v: np.ndarray,
+               region: np.ndarray, half_u: float, half_v: float) -> None:
     """Rows of translucent panels on a hall."""
     if rng.random() < 0.25:
         return

@@ -1,15 +1,17 @@
 """Surfaces without height: grass, soil, crops, asphalt, paving, water."""
+from typing import Any
 
 import cv2
 import numpy as np
 
-from .canvas import fractal_noise
+from .canvas import Canvas, Window, fractal_noise
 from .classes import IMPERVIOUS, LOW_VEGETATION, WATER
+from .style import Colour, Style
 
 EVERYWHERE = (slice(None), slice(None))
 
 
-def mix(first, second, amount):
+def mix(first: Colour, second: Colour, amount: np.ndarray) -> np.ndarray:
     """Blend two colours by an (H, W) amount in 0..1, giving (H, W, 3) float32."""
     amount = np.clip(amount, 0, 1).astype(np.float32)
     planes = []
@@ -19,12 +21,13 @@ def mix(first, second, amount):
     return cv2.merge(planes)
 
 
-def tinted(colour, gain):
+def tinted(colour: Colour, gain: np.ndarray) -> np.ndarray:
     """One colour times an (H, W) gain, giving (H, W, 3) float32."""
     return cv2.merge([np.float32(band) * np.float32(gain) for band in colour])
 
 
-def lawn_map(canvas, style, dryness=0.0, stripes=None, where=EVERYWHERE):
+def lawn_map(canvas: Canvas, style: Style, dryness: float = 0.0, stripes: tuple[float, float] | None = None,
+             where: Window = EVERYWHERE) -> np.ndarray:
     """Albedo of grass in a window, (H, W, 3); `stripes` is (angle, width in metres)."""
     fine, mid, coarse = canvas.fine[where], canvas.mid[where], canvas.coarse[where]
     patchy = 0.5 * coarse + 0.35 * mid + dryness
@@ -37,7 +40,7 @@ def lawn_map(canvas, style, dryness=0.0, stripes=None, where=EVERYWHERE):
     return albedo * gain[..., None]
 
 
-def paint_lawn(canvas, style, region=None, **options):
+def paint_lawn(canvas: Canvas, style: Style, region: np.ndarray | None = None, **options: Any) -> None:
     """Grass on `region` (default: everywhere); bare, trodden spots belong to it."""
     region = np.ones_like(canvas.mask, bool) if region is None else region
     albedo = lawn_map(canvas, style, **options)
@@ -46,7 +49,8 @@ def paint_lawn(canvas, style, region=None, **options):
     canvas.put(EVERYWHERE, region, LOW_VEGETATION, albedo)
 
 
-def paint_field(canvas, style, rng, region, angle, kind):
+def paint_field(canvas: Canvas, style: Style, rng: np.random.Generator, region: np.ndarray, angle: float,
+                kind: str) -> None:
     """A field of one `kind` with rows along direction `angle`; always low vegetation."""
     across = canvas.axis(angle + np.pi / 2) + 0.25 * canvas.coarse
     wave = np.sin(2 * np.pi / rng.uniform(0.9, 2.0) * across)
@@ -78,20 +82,20 @@ def paint_field(canvas, style, rng, region, angle, kind):
     canvas.put(EVERYWHERE, region, LOW_VEGETATION, albedo, relief=relief)
 
 
-def asphalt_map(canvas, tone):
+def asphalt_map(canvas: Canvas, tone: Colour) -> np.ndarray:
     """Albedo of worn asphalt, (N, N, 3)."""
     gain = 1 + 0.045 * canvas.fine + 0.05 * canvas.coarse + 0.035 * canvas.mid
     return tinted(tone, gain)
 
 
-def paint_asphalt(canvas, rng, region, tone, repairs=6):
+def paint_asphalt(canvas: Canvas, rng: np.random.Generator, region: np.ndarray, tone: Colour, repairs: int = 6) -> None:
     """Asphalt with cracks and rectangular repairs on `region`."""
     canvas.put(EVERYWHERE, region, IMPERVIOUS, asphalt_map(canvas, tone))
     for _ in range(rng.poisson(repairs)):
         x, y = rng.uniform(0, canvas.extent, 2)
-        found = canvas.rectangle(x, y, rng.choice((0, 0.3, 0.9)), *rng.uniform(0.5, 2.5, 2))
-        if found is not None:
-            where, patch = found
+        covered = canvas.rectangle(x, y, rng.choice((0, 0.3, 0.9)), *rng.uniform(0.5, 2.5, 2))
+        if covered is not None:
+            where, patch = covered
             canvas.albedo[where][patch & region[where]] *= rng.uniform(0.8, 1.1)
     cracks = []
     for _ in range(rng.poisson(repairs)):
@@ -100,15 +104,15 @@ def paint_asphalt(canvas, rng, region, tone, repairs=6):
     if repairs > 10:  # yards: tyre marks of turning lorries
         for _ in range(rng.poisson(6)):
             bend = np.cumsum(rng.normal(0, 0.05) + np.full(30, rng.uniform(0, 6.3) / 30))
-            track = rng.uniform(0, canvas.extent, 2) + np.cumsum(
-                np.stack([np.cos(bend), np.sin(bend)], 1), 0)
+            track = rng.uniform(0, canvas.extent, 2) + np.cumsum(np.stack([np.cos(bend), np.sin(bend)], 1), 0)
             marks = [track, track + 1.8 * np.array((-np.sin(bend[0]), np.cos(bend[0])))]
             canvas.blend(0.16 * canvas.soft_lines(marks, 0.35) * region, np.float32(tone) * 0.4)
     opacity = canvas.soft_lines(cracks, 0.1) * region * 0.3
     canvas.blend(opacity, np.float32(tone) * 0.55)
 
 
-def paint_paving(canvas, where, region, tone, angle, slab=0.0):
+def paint_paving(canvas: Canvas, where: Window, region: np.ndarray, tone: Colour, angle: float,
+                 slab: float = 0.0) -> None:
     """Slabs, concrete or gravel-like paving on `region` of window `where`."""
     gain = 1 + 0.05 * canvas.fine[where] + 0.05 * canvas.mid[where]
     if slab > 0:
@@ -119,7 +123,7 @@ def paint_paving(canvas, where, region, tone, angle, slab=0.0):
     canvas.put(where, region, IMPERVIOUS, albedo)
 
 
-def paint_water(canvas, style, rng, region, bank=1.5):
+def paint_water(canvas: Canvas, style: Style, rng: np.random.Generator, region: np.ndarray, bank: float = 1.5) -> None:
     """Water on `region` with a bank of `bank` metres of soil, reed and stones around it."""
     pixels = max(1, round(bank / canvas.metres_per_pixel))
     distance = cv2.distanceTransform((~region).astype(np.uint8), cv2.DIST_L2, 3)

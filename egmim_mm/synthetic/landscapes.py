@@ -1,18 +1,17 @@
 """Plans of open land: fields and parks."""
-
 import numpy as np
 
 from .buildings import paint_building
-from .canvas import fractal_noise
+from .canvas import Canvas, fractal_noise
 from .classes import IMPERVIOUS, LOW_VEGETATION
 from .ground import EVERYWHERE, paint_field, paint_lawn, paint_paving, paint_water
 from .objects import paint_car, paint_court, paint_goods, paint_heap
 from .streets import Street, curve, paint_car_park, paint_streets, paint_traffic
-from .style import jitter
+from .style import Style, jitter
 from .vegetation import paint_street_trees, paint_tree, paint_wood, scatter_trees
 
 
-def country(canvas, style, rng):
+def country(canvas: Canvas, style: Style, rng: np.random.Generator) -> None:
     """Fields, a lane, perhaps a river, a farm and a wood."""
     paint_lawn(canvas, style)
     angle = rng.uniform(0, np.pi)
@@ -33,8 +32,7 @@ def country(canvas, style, rng):
     rows, cols = np.nonzero(edges)
     if rng.random() < 0.6:
         wide = rng.uniform(6, 18)
-        bed = curve(rng, canvas.extent, rng.uniform(0, np.pi), rng.uniform(-25, 25),
-                    rng.uniform(3, 9))
+        bed = curve(rng, canvas.extent, rng.uniform(0, np.pi), rng.uniform(-25, 25), rng.uniform(3, 9))
         paint_water(canvas, style, rng, canvas.stroke(bed, wide), rng.uniform(1.5, 4))
     turn = angle + rng.choice((0, np.pi / 2)) + rng.normal(0, 0.05)
     lane = Street(curve(rng, canvas.extent, turn, rng.uniform(-20, 20), rng.uniform(0, 4)),
@@ -54,7 +52,7 @@ def country(canvas, style, rng):
     paint_street_trees(canvas, style, rng, [lane], 0.3)
 
 
-def _farm(canvas, style, rng, lane):
+def _farm(canvas: Canvas, style: Style, rng: np.random.Generator, lane: Street) -> None:
     middle = [s for s in lane.stations(2.0) if 0 < min(s[:2]) and max(s[:2]) < canvas.extent]
     for station in rng.permutation(middle):
         x, y, angle = lane.beside(*station, rng.choice((-1, 1)), lane.reach + 14)
@@ -64,14 +62,12 @@ def _farm(canvas, style, rng, lane):
         return
     where, u, v = canvas.frame(x, y, angle, 26)
     yard = (np.abs(u) < 16) & (np.abs(v) < 14.3) & (canvas.mask[where] == LOW_VEGETATION)
-    paint_paving(canvas, where, yard, jitter(rng, style.paving),
-                 angle)
+    paint_paving(canvas, where, yard, jitter(rng, style.paving), angle)
     for du, dv, half_u, half_v, turn in ((-9, 7, 7, 4.5, 0), (9, 6, 10, 5, np.pi / 2),
                                          (-10, -6, 5, 4, np.pi / 2), (2, 20, 12, 7, 0)):
         px = x + du * np.cos(angle) - dv * np.sin(angle)
         py = y + du * np.sin(angle) + dv * np.cos(angle)
-        if rng.random() < 0.85 and canvas.is_free(px, py, angle + turn, half_u, half_v,
-                                                  (LOW_VEGETATION, IMPERVIOUS)):
+        if rng.random() < 0.85 and canvas.is_free(px, py, angle + turn, half_u, half_v, (LOW_VEGETATION, IMPERVIOUS)):
             paint_building(canvas, style, rng, px, py, angle + turn, half_u, half_v,
                            rng.uniform(3.5, 7), rng.choice(('gable', 'half_hip', 'hip')))
     for _ in range(6):
@@ -85,7 +81,7 @@ def _farm(canvas, style, rng, lane):
             paint_car(canvas, rng, px, py, rng.uniform(0, 6.3), (IMPERVIOUS,), 0.4)
 
 
-def park(canvas, style, rng):
+def park(canvas: Canvas, style: Style, rng: np.random.Generator) -> None:
     """Mown grass, paths, a pond, courts, a car park and many trees."""
     stripes = (rng.uniform(0, np.pi), rng.uniform(2.5, 5)) if rng.random() < 0.6 else None
     paint_lawn(canvas, style, stripes=stripes)
@@ -103,8 +99,7 @@ def park(canvas, style, rng):
     streets = []
     if rng.random() < 0.6:
         offset = rng.choice((-1, 1)) * canvas.extent * 0.33
-        streets = [Street(curve(rng, canvas.extent, rng.uniform(0, np.pi), offset, 2),
-                          rng.uniform(6, 9), 1.8, True)]
+        streets = [Street(curve(rng, canvas.extent, rng.uniform(0, np.pi), offset, 2), rng.uniform(6, 9), 1.8, True)]
         paint_streets(canvas, style, rng, streets)
     angle = rng.uniform(0, np.pi)
     for _ in range(6):

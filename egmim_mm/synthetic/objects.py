@@ -1,19 +1,21 @@
 """Small things: cars, pools, containers, heaps, stored goods, sports courts."""
+from collections.abc import Sequence
 
 import numpy as np
 
+from .canvas import Canvas
 from .classes import CAR, CLUTTER, IMPERVIOUS, LOW_VEGETATION, WATER
 from .ground import paint_paving
-from .style import CARS, jitter
+from .style import CARS, Style, jitter
 
 GLASS = np.float32((0.06, 0.08, 0.10))
 
 
-def paint_car(canvas, rng, x, y, angle, allowed, vans=0.12):
+def paint_car(canvas: Canvas, rng: np.random.Generator, x: float, y: float, angle: float, allowed: Sequence[int],
+              vans: float = 0.12) -> bool:
     """A car or van whose front is at +u; False when it does not stand on classes `allowed`."""
     kind = rng.choice(('car', 'van', 'lorry'), p=(1 - vans, vans * 0.7, vans * 0.3))
-    half_u, half_v, height = dict(car=(2.15, 0.9, 1.45), van=(2.7, 1.0, 2.1),
-                                  lorry=(4.4, 1.25, 3.2))[kind]
+    half_u, half_v, height = dict(car=(2.15, 0.9, 1.45), van=(2.7, 1.0, 2.1), lorry=(4.4, 1.25, 3.2))[kind]
     half_u *= rng.uniform(0.9, 1.08)
     angle = angle + rng.normal(0, 0.02)
     if not canvas.is_free(x, y, angle, half_u + 0.25, half_v + 0.2, allowed):
@@ -21,15 +23,13 @@ def paint_car(canvas, rng, x, y, angle, allowed, vans=0.12):
     where, u, v = canvas.frame(x, y, angle, half_u + 1.0)
     s, t = u / half_u, v / half_v
     body = np.abs(s) ** 5 + np.abs(t) ** 5 <= 1
-    colour = jitter(rng, CARS[rng.choice(len(CARS), p=(.2, .17, .14, .15, .08, .08, .05, .04, .05,
-                                                      .04))], 0.15)
+    colour = jitter(rng, CARS[rng.choice(len(CARS), p=(.2, .17, .14, .15, .08, .08, .05, .04, .05, .04))], 0.15)
     albedo = np.empty(u.shape + (3,), np.float32)
     albedo[:] = colour
     relief = 0.25 * (1 - np.maximum(np.abs(s) ** 4, np.abs(t) ** 4))
     if kind == 'lorry':
         cargo = s < 0.45
-        albedo[cargo] = jitter(rng, ((0.75,) * 3, (0.5, 0.5, 0.48), (0.2, 0.3, 0.5))[
-            rng.integers(3)])
+        albedo[cargo] = jitter(rng, ((0.75,) * 3, (0.5, 0.5, 0.48), (0.2, 0.3, 0.5))[rng.integers(3)])
         albedo[(s > 0.42) & (s < 0.5)] = 0.06
         albedo[(s > 0.84) & (np.abs(t) < 0.8)] = GLASS
         heights = np.where(cargo, height, 2.6)
@@ -47,7 +47,7 @@ def paint_car(canvas, rng, x, y, angle, allowed, vans=0.12):
     return True
 
 
-def paint_pool(canvas, rng, x, y, angle):
+def paint_pool(canvas: Canvas, rng: np.random.Generator, x: float, y: float, angle: float) -> bool:
     """Garden pool with a paved rim; False without room."""
     half_u, half_v = rng.uniform(2.2, 4.2), rng.uniform(1.4, 2.2)
     if not canvas.is_free(x, y, angle, half_u + 1, half_v + 1, (LOW_VEGETATION,)):
@@ -55,20 +55,18 @@ def paint_pool(canvas, rng, x, y, angle):
     where, u, v = canvas.frame(x, y, angle, half_u + half_v + 1.5)
     power = rng.choice((2.5, 6, 12))
 
-    def inside(margin):
-        return (np.abs(u / (half_u + margin)) ** power
-                + np.abs(v / (half_v + margin)) ** power) <= 1
+    def inside(margin: float) -> np.ndarray:
+        return (np.abs(u / (half_u + margin)) ** power + np.abs(v / (half_v + margin)) ** power) <= 1
 
-    paint_paving(canvas, where, inside(rng.uniform(0.5, 1.0)), jitter(rng, (0.6, 0.57, 0.5)),
-                 angle)
-    blue = jitter(rng, ((0.22, 0.52, 0.60), (0.30, 0.55, 0.58), (0.12, 0.22, 0.22))[
-        rng.choice(3, p=(0.45, 0.3, 0.25))])
+    paint_paving(canvas, where, inside(rng.uniform(0.5, 1.0)), jitter(rng, (0.6, 0.57, 0.5)), angle)
+    blue = jitter(rng, ((0.22, 0.52, 0.60), (0.30, 0.55, 0.58), (0.12, 0.22, 0.22))[rng.choice(3, p=(0.45, 0.3, 0.25))])
     albedo = blue * (1 + 0.05 * canvas.mid[where] + 0.08 * u / half_u)[..., None]
     canvas.put(where, inside(0), WATER, albedo)
     return True
 
 
-def paint_container(canvas, rng, x, y, angle, allowed=(IMPERVIOUS, LOW_VEGETATION)):
+def paint_container(canvas: Canvas, rng: np.random.Generator, x: float, y: float, angle: float,
+                    allowed: Sequence[int] = (IMPERVIOUS, LOW_VEGETATION)) -> bool:
     """Steel container with a ribbed roof; False without room."""
     half_u, half_v = rng.choice((3.05, 6.1)), 1.22
     if not canvas.is_free(x, y, angle, half_u + 0.2, half_v + 0.2, allowed):
@@ -83,7 +81,8 @@ def paint_container(canvas, rng, x, y, angle, allowed=(IMPERVIOUS, LOW_VEGETATIO
     return True
 
 
-def paint_heap(canvas, style, rng, x, y, allowed=(IMPERVIOUS, LOW_VEGETATION)):
+def paint_heap(canvas: Canvas, style: Style, rng: np.random.Generator, x: float, y: float,
+               allowed: Sequence[int] = (IMPERVIOUS, LOW_VEGETATION)) -> bool:
     """Irregular heap of soil, gravel or rubble; False without room."""
     radius = rng.uniform(2.0, 5.0)
     stretch, angle = rng.uniform(0.55, 1.0), rng.uniform(0, np.pi)
@@ -95,14 +94,14 @@ def paint_heap(canvas, style, rng, x, y, allowed=(IMPERVIOUS, LOW_VEGETATION)):
     region = distance < 1
     top = radius * rng.uniform(0.35, 0.6)
     shape = np.clip(1 - distance, 0, 1) * top + 0.10 * canvas.fine[where] + 0.12 * rough
-    tone = ((0.44, 0.42, 0.39), style.soil, (0.55, 0.50, 0.42), (0.24, 0.23, 0.22))[
-        rng.integers(4)]
+    tone = ((0.44, 0.42, 0.39), style.soil, (0.55, 0.50, 0.42), (0.24, 0.23, 0.22))[rng.integers(4)]
     albedo = jitter(rng, tone) * (1 + 0.12 * canvas.fine[where] + 0.06 * rough)[..., None]
     canvas.put(where, region, CLUTTER, albedo, shape, shape)
     return True
 
 
-def paint_goods(canvas, rng, x, y, angle, allowed=(IMPERVIOUS, LOW_VEGETATION)):
+def paint_goods(canvas: Canvas, rng: np.random.Generator, x: float, y: float, angle: float,
+                allowed: Sequence[int] = (IMPERVIOUS, LOW_VEGETATION)) -> bool:
     """Cluster of pallets, pipes, tarpaulins and scrap; False when nothing fitted."""
     placed = False
     cos, sin = np.cos(angle), np.sin(angle)
@@ -117,13 +116,12 @@ def paint_goods(canvas, rng, x, y, angle, allowed=(IMPERVIOUS, LOW_VEGETATION)):
         tone = ((0.45, 0.36, 0.24), (0.5, 0.5, 0.5), (0.16, 0.30, 0.48), (0.70, 0.69, 0.66),
                 (0.36, 0.18, 0.12), (0.2, 0.2, 0.21), (0.18, 0.32, 0.20))[rng.integers(7)]
         planks = 1 + 0.12 * canvas.fine[where]
-        canvas.put(where, region, CLUTTER, jitter(rng, tone, 0.2) * planks[..., None],
-                   rng.uniform(0.5, 1.8))
+        canvas.put(where, region, CLUTTER, jitter(rng, tone, 0.2) * planks[..., None], rng.uniform(0.5, 1.8))
         placed = True
     return placed
 
 
-def paint_court(canvas, rng, x, y, angle):
+def paint_court(canvas: Canvas, rng: np.random.Generator, x: float, y: float, angle: float) -> bool:
     """Tennis court with lines and a fence shadow; False without room."""
     half_u, half_v = 17.0, 8.5
     if not canvas.is_free(x, y, angle, half_u, half_v, (LOW_VEGETATION,)):
@@ -137,7 +135,7 @@ def paint_court(canvas, rng, x, y, angle):
     albedo = albedo * (1 + 0.05 * canvas.fine[where] + 0.05 * canvas.mid[where])[..., None]
     w = canvas.metres_per_pixel * 0.55
 
-    def line(first, second, reach):
+    def line(first: np.ndarray, second: float, reach: np.ndarray) -> np.ndarray:
         return (np.abs(first - second) < w) & reach
 
     lines = line(au, 11.9, av < 5.5) | line(av, 5.5, au < 11.9) | line(av, 4.1, au < 11.9)

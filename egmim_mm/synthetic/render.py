@@ -1,26 +1,27 @@
 """From painted layers to a photograph: one sun, cast shadows, haze, sensor."""
-
 import cv2
 import numpy as np
 
+from .canvas import Canvas
+from .style import Style
 
-def sun_vector(style):
+
+def sun_vector(style: Style) -> np.ndarray:
     """Unit vector to the sun: x right, y down, z up."""
     flat = np.cos(style.sun_elevation)
-    return np.array((flat * np.cos(style.sun_azimuth), flat * np.sin(style.sun_azimuth),
-                     np.sin(style.sun_elevation)))
+    return np.array((flat * np.cos(style.sun_azimuth), flat * np.sin(style.sun_azimuth), np.sin(style.sun_elevation)))
 
 
-def cast_shadows(height, style, metres_per_pixel):
+def cast_shadows(height: np.ndarray, style: Style, metres_per_pixel: float) -> np.ndarray:
     """Where something towards the sun stands above the sun ray through a pixel.
 
     Args:
-        height (np.ndarray): (N, N) float32, metres.
-        style (Style): gives the sun.
-        metres_per_pixel (float): ground size of a pixel.
+        height: (N, N) float32, metres.
+        style: Gives the sun.
+        metres_per_pixel: Ground size of a pixel.
 
     Returns:
-        np.ndarray: (N, N) float32, 0 in the light, 1 in full shadow, with a soft edge.
+        (N, N) float32, 0 in the light, 1 in full shadow, with a soft edge.
     """
     rise = metres_per_pixel * np.tan(style.sun_elevation)
     steps = int(np.ceil(float(height.max()) / rise))
@@ -39,7 +40,7 @@ def cast_shadows(height, style, metres_per_pixel):
     return cv2.GaussianBlur(shadow, (0, 0), 0.7)
 
 
-def shade_slopes(relief, style, metres_per_pixel):
+def shade_slopes(relief: np.ndarray, style: Style, metres_per_pixel: float) -> np.ndarray:
     """Sunlight on the slopes relative to flat ground, (N, N) float32; flat = 1."""
     slope_y, slope_x = np.gradient(relief, np.float32(metres_per_pixel))
     steepness = np.hypot(slope_x, slope_y)
@@ -51,14 +52,14 @@ def shade_slopes(relief, style, metres_per_pixel):
     return np.maximum(facing, 0) / sun[2]
 
 
-def render(canvas, style, rng, shadows=True):
+def render(canvas: Canvas, style: Style, rng: np.random.Generator, shadows: bool = True) -> np.ndarray:
     """Photograph of the canvas, (N, N, 3) uint8 RGB; the canvas is not changed.
 
     Args:
-        canvas (Canvas): painted scene.
-        style (Style): gives the sun.
-        rng (np.random.Generator): illumination, haze, blur and noise of this flight.
-        shadows (bool): cast shadows; off only to compare.
+        canvas: Painted scene.
+        style: Gives the sun.
+        rng: illumination, haze, blur and noise of this flight.
+        shadows: Cast shadows; off only to compare.
     """
     metres = canvas.metres_per_pixel
     shade = shade_slopes(canvas.relief, style, metres)

@@ -1,14 +1,15 @@
 """Streets: centrelines, carriageways, pavements, markings, squares and car parks."""
-
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
+from .canvas import Canvas
 from .classes import CAR, IMPERVIOUS, LOW_VEGETATION, WATER
 from .ground import EVERYWHERE, paint_asphalt, paint_paving
 from .objects import paint_car
-from .style import jitter
+from .style import Style, jitter
 
 WHITE = np.float32((0.72, 0.72, 0.70))
 
@@ -23,11 +24,11 @@ class Street:
     marked: bool
 
     @property
-    def reach(self):
+    def reach(self) -> float:
         """Half width including the pavement, metres."""
         return self.width / 2 + self.pavement
 
-    def stations(self, spacing, start=0.0):
+    def stations(self, spacing: float, start: float = 0.0) -> list[tuple[float, float, float]]:
         """(x, y, direction) every `spacing` metres along the centreline."""
         steps = np.diff(self.points, axis=0)
         along = np.concatenate([[0], np.cumsum(np.hypot(*steps.T))])
@@ -37,14 +38,14 @@ class Street:
         directions = np.arctan2(steps[segment, 1], steps[segment, 0])
         return list(zip(x.tolist(), y.tolist(), directions.tolist(), strict=True))
 
-    def beside(self, x, y, direction, side, distance):
+    def beside(self, x: float, y: float, direction: float, side: int, distance: float) -> tuple[float, float, float]:
         """Point at `distance` metres to one side (+1 or -1) and the angle that faces away."""
         x = x - side * distance * np.sin(direction)
         y = y + side * distance * np.cos(direction)
         return x, y, direction if side > 0 else direction + np.pi
 
 
-def curve(rng, extent, angle, offset, bend):
+def curve(rng: np.random.Generator, extent: float, angle: float, offset: float, bend: float) -> np.ndarray:
     """Gently bending line across the canvas; offset from its centre and bend in metres."""
     t = np.arange(-extent, extent, 1.0)
     wave = bend * np.sin(2 * np.pi * t / rng.uniform(90, 180) + rng.uniform(0, 6.3))
@@ -53,7 +54,8 @@ def curve(rng, extent, angle, offset, bend):
     return extent / 2 + t[:, None] * along + (offset + wave)[:, None] * across
 
 
-def street_grid(rng, extent, spacing, width, pavement, bend, cross=0.6):
+def street_grid(rng: np.random.Generator, extent: float, spacing: float, width: float, pavement: float, bend: float,
+                cross: float = 0.6) -> list[Street]:
     """Bent parallel streets `spacing` metres apart, with a chance of streets that cross them."""
     angle = rng.uniform(0, np.pi)
     marked = rng.random() < 0.6
@@ -70,7 +72,7 @@ def street_grid(rng, extent, spacing, width, pavement, bend, cross=0.6):
     return streets
 
 
-def _dashes(street, offset, dash, gap):
+def _dashes(street: Street, offset: float, dash: int, gap: int) -> list[np.ndarray]:
     """Pieces of the line at `offset` metres from the centreline; gap 0 = one whole line."""
     directions = np.gradient(street.points, axis=0)
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
@@ -80,7 +82,7 @@ def _dashes(street, offset, dash, gap):
     return [line[i:i + dash + 1] for i in range(0, len(line) - dash, dash + gap)]
 
 
-def paint_streets(canvas, style, rng, streets):
+def paint_streets(canvas: Canvas, style: Style, rng: np.random.Generator, streets: Sequence[Street]) -> np.ndarray:
     """Pavements, carriageways, kerbs and markings of all streets."""
     water = (canvas.mask == WATER).astype(np.uint8)
     near_water = cv2.dilate(water, np.ones((9, 9), np.uint8)).astype(bool)
@@ -122,21 +124,22 @@ def paint_streets(canvas, style, rng, streets):
     return road
 
 
-def _zebra(canvas, rng, street, road):
+def _zebra(canvas: Canvas, rng: np.random.Generator, street: Street, road: np.ndarray) -> None:
     inside = [s for s in street.stations(1.0) if 4 < min(s[:2]) and max(s[:2]) < canvas.extent - 4]
     if not inside:
         return
     x, y, direction = inside[rng.integers(len(inside))]
-    found = canvas.frame(x, y, direction, street.width)
-    if found is None:
+    covered = canvas.frame(x, y, direction, street.width)
+    if covered is None:
         return
-    where, u, v = found
+    where, u, v = covered
     bars = (np.abs(u) < 1.6) & (np.abs(v) < street.width / 2) & (np.mod(v, 1.1) < 0.55)
     bars &= road[where]
     canvas.albedo[where][bars] += 0.75 * (WHITE - canvas.albedo[where][bars])
 
 
-def paint_traffic(canvas, rng, streets, density=0.3, parked=0.5):
+def paint_traffic(canvas: Canvas, rng: np.random.Generator, streets: Sequence[Street], density: float = 0.3,
+                  parked: float = 0.5) -> None:
     """Driving cars in both lanes and cars parked along the kerb."""
     for street in streets:
         for side in (-1, 1):
@@ -153,7 +156,8 @@ def paint_traffic(canvas, rng, streets, density=0.3, parked=0.5):
                         paint_car(canvas, rng, x, y, angle, (IMPERVIOUS,), vans=0.1)
 
 
-def paint_car_park(canvas, style, rng, x, y, angle, half_u, half_v, fill=0.6):
+def paint_car_park(canvas: Canvas, style: Style, rng: np.random.Generator, x: float, y: float, angle: float,
+                   half_u: float, half_v: float, fill: float = 0.6) -> bool:
     """Car park with rows of bays along u; False when the place is not free ground."""
     if not canvas.is_free(x, y, angle, half_u, half_v, (LOW_VEGETATION, IMPERVIOUS)):
         return False
@@ -163,7 +167,7 @@ def paint_car_park(canvas, style, rng, x, y, angle, half_u, half_v, fill=0.6):
     paint_asphalt(canvas, rng, full, jitter(rng, style.asphalt, 0.12, 0.02), repairs=2)
     cos, sin = np.cos(angle), np.sin(angle)
 
-    def world(u, v):
+    def world(u: float, v: float) -> tuple[float, float]:
         return x + u * cos - v * sin, y + u * sin + v * cos
 
     lines, bay, depth = [], 2.6, 5.0

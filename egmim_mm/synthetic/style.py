@@ -1,8 +1,10 @@
 """Everything that is the same all over one scene: sun, season, materials, sensor."""
-
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+Colour = np.ndarray | Sequence[float]  # RGB reflectances: one, or a map (H, W, 3)
 
 # Materials overlap in colour on purpose (slate and asphalt, clay tile and ploughed soil, moss roof
 # and lawn, deep water and shadow): a network has to read texture and shape as well.
@@ -34,26 +36,24 @@ class Style:
     water: np.ndarray      # (3,)
 
 
-def jitter(rng, colour, brightness=0.1, tint=0.03):
+def jitter(rng: np.random.Generator, colour: Colour, brightness: float = 0.1, tint: float = 0.03) -> np.ndarray:
     """`colour` with random brightness and a little random tint, (3,) float32."""
     gain = 1 + brightness * rng.uniform(-1, 1) + tint * rng.uniform(-1, 1, 3)
     return (np.asarray(colour, np.float32) * gain.astype(np.float32)).clip(0.02, 0.95)
 
 
-def draw_style(rng):
+def draw_style(rng: np.random.Generator) -> Style:
     """Draw the style of one scene."""
     dryness = rng.beta(1.3, 2.0)
     lush = np.array((0.17, 0.27, 0.10))
     dry = np.array((0.46, 0.41, 0.26))
     usual = lush + (dry - lush) * (0.15 + 0.6 * dryness)
     grass = np.stack([lush * 0.5 + usual * 0.5, usual, dry * 0.5 + usual * 0.5])
-    soils = ((0.42, 0.31, 0.22), (0.35, 0.26, 0.20), (0.47, 0.40, 0.30), (0.28, 0.22, 0.17),
-             (0.43, 0.30, 0.22))
+    soils = ((0.42, 0.31, 0.22), (0.35, 0.26, 0.20), (0.47, 0.40, 0.30), (0.28, 0.22, 0.17), (0.43, 0.30, 0.22))
     species = np.array(((0.10, 0.17, 0.07), (0.14, 0.22, 0.08), (0.18, 0.25, 0.10),
                         (0.08, 0.14, 0.08), (0.21, 0.24, 0.12), (0.26, 0.22, 0.10)))
     chosen = rng.choice(len(species), 3, replace=False, p=(0.22, 0.26, 0.2, 0.16, 0.11, 0.05))
-    waters = ((0.07, 0.11, 0.10), (0.10, 0.14, 0.10), (0.06, 0.09, 0.12), (0.16, 0.17, 0.12),
-              (0.10, 0.17, 0.19))
+    waters = ((0.07, 0.11, 0.10), (0.10, 0.14, 0.10), (0.06, 0.09, 0.12), (0.16, 0.17, 0.12), (0.10, 0.17, 0.19))
     return Style(
         sun_azimuth=rng.uniform(0, 2 * np.pi),
         sun_elevation=np.deg2rad(rng.uniform(30, 60)),

@@ -1,18 +1,22 @@
 """Trees, woods, hedges and bushes."""
+from collections.abc import Sequence
 
 import numpy as np
 
+from .canvas import Canvas
 from .classes import BUILDING, CAR, IMPERVIOUS, LOW_VEGETATION, TREE, WATER
 from .ground import EVERYWHERE
-from .style import jitter
+from .streets import Street
+from .style import Style, jitter
 
 
-def paint_tree(canvas, style, rng, x, y, radius, species=None, on_roofs=0.06):
+def paint_tree(canvas: Canvas, style: Style, rng: np.random.Generator, x: float, y: float, radius: float,
+               species: int | None = None, on_roofs: float = 0.06) -> bool:
     """A crown of about `radius` metres; False where it would stand in water or on a roof."""
-    found = canvas.frame(x, y, rng.uniform(0, 2 * np.pi), radius * 1.4)
-    if found is None:
+    covered = canvas.frame(x, y, rng.uniform(0, 2 * np.pi), radius * 1.4)
+    if covered is None:
         return False
-    where, u, v = found
+    where, u, v = covered
     distance = np.hypot(u, v) / radius
     foot = distance < 1.5 * canvas.metres_per_pixel / radius
     if np.isin(canvas.mask[where][foot], (WATER, BUILDING)).any():
@@ -46,7 +50,8 @@ def paint_tree(canvas, style, rng, x, y, radius, species=None, on_roofs=0.06):
     return True
 
 
-def scatter_trees(canvas, style, rng, count, radius=(1.3, 4.2), ground=(LOW_VEGETATION,)):
+def scatter_trees(canvas: Canvas, style: Style, rng: np.random.Generator, count: int,
+                  radius: tuple[float, float] = (1.3, 4.2), ground: Sequence[int] = (LOW_VEGETATION,)) -> None:
     """Up to `count` trees at random places whose foot is on free ground of classes `ground`."""
     for _ in range(count):
         x, y = rng.uniform(0, canvas.extent, 2)
@@ -56,7 +61,8 @@ def scatter_trees(canvas, style, rng, count, radius=(1.3, 4.2), ground=(LOW_VEGE
             paint_tree(canvas, style, rng, x, y, size)
 
 
-def paint_wood(canvas, style, rng, region, spacing=4.0):
+def paint_wood(canvas: Canvas, style: Style, rng: np.random.Generator, region: np.ndarray,
+               spacing: float = 4.0) -> None:
     """Closed wood on `region`: crowns on a jittered grid, undergrowth in the gaps."""
     free = region & (canvas.mask == LOW_VEGETATION)
     dark = style.crowns.mean(0) * 0.7 * (1 + 0.2 * canvas.fine)[..., None]
@@ -69,7 +75,8 @@ def paint_wood(canvas, style, rng, region, spacing=4.0):
             paint_tree(canvas, style, rng, x, y, spacing * rng.uniform(0.55, 0.95))
 
 
-def tree_row(canvas, style, rng, stations, radius, keep=0.85):
+def tree_row(canvas: Canvas, style: Style, rng: np.random.Generator, stations: Sequence[tuple[float, float]],
+             radius: float, keep: float = 0.85) -> None:
     """Trees of one species at (x, y) `stations`."""
     species = rng.integers(len(style.crowns))
     for x, y in stations:
@@ -78,7 +85,8 @@ def tree_row(canvas, style, rng, stations, radius, keep=0.85):
                        radius * rng.uniform(0.8, 1.2), species)
 
 
-def paint_street_trees(canvas, style, rng, streets, chance):
+def paint_street_trees(canvas: Canvas, style: Style, rng: np.random.Generator, streets: Sequence[Street],
+                       chance: float) -> None:
     """Rows of trees on the pavements; each side of a street has one with probability `chance`."""
     for street in streets:
         for side in (-1, 1):
@@ -92,7 +100,7 @@ def paint_street_trees(canvas, style, rng, streets, chance):
                 tree_row(canvas, style, rng, places, radius)
 
 
-def paint_hedge(canvas, style, rng, region):
+def paint_hedge(canvas: Canvas, style: Style, rng: np.random.Generator, region: np.ndarray) -> None:
     """Hedge on `region`, where it is grass; the rim is uneven."""
     region = region & (canvas.mask == LOW_VEGETATION)
     tone = jitter(rng, style.crowns[rng.integers(len(style.crowns))], 0.15, 0.05)

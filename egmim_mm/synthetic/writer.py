@@ -1,16 +1,16 @@
 """Write synthetic scenes to disk in the folder layout of mmsegmentation."""
-
 import json
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import cv2
 from rich.progress import track
 
 from egmim_mm.band_order import swap_rgb_bgr
-from egmim_mm.records.whole_files import write_whole
+from egmim_mm.records import write_whole
 
 from .classes import CLASSES, PALETTE
 from .scene import make_scene
@@ -21,28 +21,28 @@ VERSION = 1
 _SPLITS = ('train', 'val', 'unlabeled')  # the position is part of a scene's seed
 
 
-def scene_seed(seed, split, index):
+def scene_seed(seed: int, split: str, index: int) -> tuple[int, int, int]:
     """Seed of scene `index` of a split; does not depend on how many scenes there are."""
     return (seed, _SPLITS.index(split), index)
 
 
-def write_dataset(root, num_train=200, num_val=40, num_unlabeled=600, size=256, seed=0, workers=1,
-                  overwrite=False):
+def write_dataset(root: str | Path, num_train: int = 200, num_val: int = 40, num_unlabeled: int = 600, size: int = 256,
+                  seed: int = 0, workers: int = 1, overwrite: bool = False) -> int:
     """Write root/img_dir/{train,val,unlabeled} and root/ann_dir/{train,val}, PNG.
 
     Every file appears whole or not at all, and a second call with the same parameters only makes
     what is missing.
 
     Args:
-        root (str | Path): folder of the data set, made when missing.
-        num_train, num_val, num_unlabeled (int): scenes per split.
-        size (int): side of a tile, px.
-        seed (int): scene i of a split depends only on (seed, split, i, size).
-        workers (int): processes.
-        overwrite (bool): replace a data set that was made with other parameters.
+        root: Folder of the data set, made when missing.
+        num_train, num_val, num_unlabeled: Scenes per split.
+        size: Side of a tile, px.
+        seed: Scene i of a split depends only on (seed, split, i, size).
+        workers: processes.
+        overwrite: Replace a data set that was made with other parameters.
 
     Returns:
-        int: number of scenes written by this call.
+        Number of scenes written by this call.
 
     Raises:
         ValueError: if a count is negative or `workers` is below 1.
@@ -70,16 +70,16 @@ def write_dataset(root, num_train=200, num_val=40, num_unlabeled=600, size=256, 
     return len(jobs)
 
 
-def _claim(root, manifest, overwrite):
+def _claim(root: Path, manifest: dict[str, Any], overwrite: bool) -> None:
     """Check that `root` is ours to write to, then put the manifest there."""
     path = root / MANIFEST
     if path.exists():
-        found = json.loads(path.read_text())
-        differing = [key for key in manifest if found.get(key) != manifest[key]]
+        before = json.loads(path.read_text())
+        differing = [key for key in manifest if before.get(key) != manifest[key]]
         if not differing:
             return
         if not overwrite:
-            told = ', '.join(f'{k}: {found.get(k)} there, {manifest[k]} asked' for k in differing)
+            told = ', '.join(f'{k}: {before.get(k)} there, {manifest[k]} asked' for k in differing)
             raise FileExistsError(f'{path} describes another data set ({told}); choose another '
                                   f'folder or overwrite it (--overwrite)')
     elif any(root.glob('*_dir')) and not overwrite:
@@ -93,13 +93,13 @@ def _claim(root, manifest, overwrite):
     write_whole(path, json.dumps(manifest, indent=2).encode() + b'\n')
 
 
-def _paths(root, split, index):
+def _paths(root: Path, split: str, index: int) -> list[Path]:
     name = f'scene_{index:05d}.png'
     image = root / 'img_dir' / split / name
     return [image] if split == 'unlabeled' else [root / 'ann_dir' / split / name, image]
 
 
-def _write_scene(root, size, seed, job):
+def _write_scene(root: Path, size: int, seed: int, job: tuple[str, int]) -> None:
     split, index = job
     image, mask = make_scene(scene_seed(seed, split, index), size)
     for path in _paths(root, split, index):

@@ -12,7 +12,6 @@ from egmim_mm.environment import quiet_imports
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     from egmim_mm.converters.command import add_options
-    from egmim_mm.storage.rasters import parse_nodata
     parser = argparse.ArgumentParser(description='A folder of images and masks, colours or numbers, any raster format '
                                      '-> tiles of 512 px. GeoTIFF stays GeoTIFF, with transform and CRS.')
     add_options(parser, 'folder with the images and masks', None, 512, None, compat=False, partial=False)
@@ -33,7 +32,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--unlabeled', action='store_true', help='images without mask go to img_dir/unlabeled')
     parser.add_argument('--whole', action='store_true', help='do not cut: one tile for each image')
     parser.add_argument('--bands', type=int, nargs='+', help='bands of the file to keep, from 1 on')
-    parser.add_argument('--nodata', type=parse_nodata, metavar='VALUE|none', help='value of pixels without data, '
+    parser.add_argument('--nodata', metavar='VALUE|none', help='value of pixels without data, '
                         'instead of what the files say; none: all pixels hold data')
     parser.add_argument('--min-valid', type=float, default=0.0, metavar='SHARE', help='share of a tile that must hold '
                         'data; one without any is never written (default: 0)')
@@ -48,13 +47,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     from egmim_mm.converters.folder import convert_folder
     from egmim_mm.engine.errors import user_errors
     from egmim_mm.records.provenance import git_state
+    from egmim_mm.storage.rasters import parse_nodata
     with user_errors():
         crop, stride = (None, None) if args.whole else settle_grid(args, 512, 512)
         manifest = convert_folder(
             args.source, args.out, args.classes, args.ignore, args.images, args.masks, args.image_suffix,
             args.mask_suffix, args.val, args.unlabeled, args.max_stray, args.bands,
-            tuple(args.scale) if args.scale else None, crop, stride, args.pair, args.tolerance, args.nodata,
-            args.min_valid, workers=args.workers, overwrite=args.overwrite, code=git_state())
+            tuple(args.scale) if args.scale else None, crop, stride, args.pair, args.tolerance,
+            parse_nodata(args.nodata), args.min_valid, workers=args.workers, overwrite=args.overwrite, code=git_state())
         print_manifest(manifest, args.out)
         print(f'wrote {args.out}/dataset_config.py: copy it to configs/_base_/datasets')
 
