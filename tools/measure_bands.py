@@ -23,16 +23,19 @@ def parse_args(argv=None) -> argparse.Namespace:
 def main(argv=None) -> None:
     quiet_imports()
     args = parse_args(argv)
+    from rich.console import Console
+    from rich.table import Table
+
     from egmim_mm.engine.errors import user_errors
     from egmim_mm.records.provenance import write_json
-    from egmim_mm.records.tables import print_table
     from egmim_mm.storage.band_scaling import measure_bands
     with user_errors():
         facts = measure_bands(args.rasters, args.bands, args.windows, percentiles=tuple(args.percentiles))
         write_json(args.out, facts)
-        print_table(('band', 'low', 'high', 'mean of 0..255', 'std'), (),
-                    [(band['band'], *(f'{band[key]:.4g}' for key in ('low', 'high', 'mean', 'std')))
-                     for band in facts['bands']])
+        table = Table('band', 'low', 'high', 'mean of 0..255', 'std')
+        for band in facts['bands']:
+            table.add_row(str(band['band']), *(f'{band[key]:.4g}' for key in ('low', 'high', 'mean', 'std')))
+        Console().print(table)
         print(f"wrote {args.out}: {facts['pixels']} pixels of {facts['rasters']} rasters")
 
 

@@ -1,3 +1,1 @@
 """What every room writes with: provenance, whole files, tables."""
-
-__all__: list[str] = []  # modules are imported by name

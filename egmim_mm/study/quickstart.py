@@ -40,10 +40,10 @@ class Quickstart:
     """Run the chain once per seed, skipping what an earlier call has finished.
 
     Args:
-        work_dir: Runs (``seed_N/{dapt,scratch,egmim}``), ``table.json`` and ``sheet.png``.
-        data: Folder of the scenes; made when it is not there.
-        seeds: Seeds of initialisation, order, augmentation and of the labelled tiles.
-        options: ``--cfg-options`` for every training.
+        work_dir (str): Runs (``seed_N/{dapt,scratch,egmim}``), ``table.json`` and ``sheet.png``.
+        data (str): Folder of the scenes; made when it is not there.
+        seeds (Sequence[int]): Seeds of initialisation, order, augmentation and of the labelled tiles.
+        options (Sequence[str]): ``--cfg-options`` for every training.
     """
 
     def __init__(self, work_dir: str, data: str, seeds: Sequence[int], options: Sequence[str] = ()) -> None:
@@ -113,10 +113,10 @@ class Quickstart:
                 stderr=subprocess.STDOUT, text=True, env=environment) as process:
             for line in process.stdout:
                 file.write(line)
-                step = _PROGRESS.search(line)
-                if step:
+                found = _PROGRESS.search(line)
+                if found:
                     loss = _LOSS.search(line)
-                    progress.update(task, completed=int(step[2]), total=int(step[3]),
+                    progress.update(task, completed=int(found[2]), total=int(found[3]),
                                     description=title + (f', loss {float(loss[1]):.3f}' if loss else ''))
         if process.returncode:
             raise StepFailed(f'"{title}" stopped with status {process.returncode}; its last lines are\n'
