@@ -1,43 +1,41 @@
-"""The strategies that are compared: which weights fine-tuning starts from; the docs print these tables."""
+"""The strategies that are compared: which weights fine-tuning starts from. The table of the docs is made here."""
 from typing import NamedTuple
 
-__all__ = ['STRATEGIES', 'Strategy', 'comparison_table', 'recipe_table']
+__all__ = ['STRATEGIES', 'Strategy', 'comparison_table']
 
 
 class Strategy(NamedTuple):
-    """How the backbone of fine-tuning comes about.
+    """How the backbone of fine-tuning comes about; an empty text means that the phase is left out.
 
-    ``weights``: of the general-purpose phase, empty for random ones; ``dapt``: method of the domain-adaptive phase,
-    empty without one; ``backbone``: what fine-tuning gets as ``--backbone``, as Markdown.
+    ``imagenet``: how the first weights were learned there; ``gppt``: whether general-purpose pretraining on aerial
+    images comes first; ``dapt``: method of the domain-adaptive phase; ``backbone``: of fine-tuning, as Markdown.
     """
 
     name: str
-    weights: str
+    imagenet: str
+    gppt: bool
     dapt: str
     backbone: str
 
 
 STRATEGIES = (
-    Strategy('from scratch', '', '', 'none'),
-    Strategy('ImageNet supervised', 'ImageNet', '', '`swin_t-704ceda3.pth`'),
-    Strategy('ImageNet self-supervised', 'ImageNet', '', 'SimMIM (Swin-B; the others with `arch=base` too)'),
-    Strategy('GPPT', 'GPPT', '', 'GFM, CMID, RSP, SatlasPretrain, or `work_dirs/simmim_gppt_swin-tiny`'),
-    Strategy('DAPT only', '', 'EGMIM', '`work_dirs/egmim_dapt_vaihingen`, trained without `--backbone`'),
-    Strategy('ImageNet, then DAPT', 'ImageNet', 'EGMIM', 'the same, trained with `--backbone swin_t-704ceda3.pth`'),
-    Strategy('GPPT, then DAPT with SimMIM', 'GPPT', 'SimMIM',
-             '`configs/simmim_dapt_vaihingen.py --backbone GPPT`, then its work dir'),
-    Strategy('GPPT, then DAPT with EGMIM', 'GPPT', 'EGMIM',
-             '`configs/egmim_dapt_vaihingen.py --backbone GPPT`, then its work dir'),
+    Strategy('from scratch', '', False, '', 'none'),
+    Strategy('ImageNet supervised', 'supervised', False, '', 'a supervised Swin'),
+    Strategy('ImageNet self-supervised', 'SimMIM', False, '', "SimMIM's Swin-B (the others with `arch='base'` too)"),
+    Strategy('GPPT', '', True, '', 'the GPPT weights'),
+    Strategy('DAPT only', '', False, 'EGMIM', 'work dir of `configs/egmim_dapt_*.py` without `--backbone`'),
+    Strategy('ImageNet, then DAPT', 'supervised', False, 'EGMIM',
+             'work dir of `configs/egmim_dapt_*.py --backbone` a supervised Swin'),
+    Strategy('GPPT, then DAPT with SimMIM', '', True, 'SimMIM',
+             'work dir of `configs/simmim_dapt_*.py --backbone` GPPT'),
+    Strategy('GPPT, then DAPT with EGMIM', '', True, 'EGMIM', 'work dir of `configs/egmim_dapt_*.py --backbone` GPPT'),
 )
 
 
 def comparison_table() -> str:
-    """Which phases each strategy has: the table of ``docs/protocol.md``."""
-    rows = ['| strategy | first weights | DAPT |', '|---|---|---|']
-    return '\n'.join(rows + [f'| {s.name} | {s.weights or "random"} | {s.dapt or "none"} |' for s in STRATEGIES])
-
-
-def recipe_table() -> str:
-    """What fine-tuning starts from: the table of ``docs/gppt.md``."""
-    rows = ['| strategy | backbone of fine-tuning |', '|---|---|']
-    return '\n'.join(rows + [f'| {s.name} | {s.backbone} |' for s in STRATEGIES])
+    """Which phases each strategy has, as the Markdown table of ``docs/protocol.md``."""
+    lines = ['| start | ImageNet | GPPT | DAPT | backbone of fine-tuning |', '|---|---|---|---|---|']
+    for name, *phases, backbone in STRATEGIES:
+        cells = ('yes' if phase is True else phase or '' for phase in phases)
+        lines.append(f'| {name} |' + ''.join(f' {cell} |' if cell else ' |' for cell in cells) + f' {backbone} |')
+    return '\n'.join(lines)
