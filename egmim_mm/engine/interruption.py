@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mmengine.dist import is_main_process
@@ -37,6 +37,8 @@ def one_line_when_interrupted(line: str) -> Iterator[None]:
             os.kill(os.getpid(), number)
         elif not _asked:
             _asked.append(time.monotonic())
+            # torch would report at exit that workers of a loader, which were stopped as well, have died
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             raise KeyboardInterrupt
         elif time.monotonic() - _asked[0] > _GRACE_S:
             os._exit(EXIT_CODE)
@@ -71,7 +73,10 @@ def going_on(work_dir: str | Path) -> Iterator[None]:
 
 
 def _stopped(error: BaseException) -> bool:
-    # a worker or another process that was stopped as well shows here as an error of any kind
+    # a worker or another process that was stopped as well shows here as an error of any kind, and may be first
+    if not _asked and 'DataLoader worker' in str(error):
+        with suppress(KeyboardInterrupt):
+            time.sleep(1)
     return bool(_asked) or isinstance(error, KeyboardInterrupt)
 
 

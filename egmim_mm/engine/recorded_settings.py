@@ -64,21 +64,21 @@ def parse_settings(text: str) -> dict[str, Any]:
     """
     try:
         return {node.targets[0].id: _literal(node.value) for node in ast.parse(text).body}
-    except (SyntaxError, AttributeError) as error:
+    except (SyntaxError, AttributeError, TypeError, RecursionError) as error:
         raise ValueError(f'not the text of a config: {error}') from error
 
 
 def _literal(node: ast.expr) -> Any:
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict' and not node.args:
-        pairs = [(item.arg, _literal(item.value)) for item in node.keywords]
-        return {key: value for name, part in pairs
-                for key, value in ([(name, part)] if name is not None else part.items())}
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict':
+        # dict({...}) where a key is no name
+        merged = {key: value for argument in node.args for key, value in _literal(argument).items()}
+        return merged | {item.arg: _literal(item.value) for item in node.keywords}
     if isinstance(node, ast.Dict):
         return {_literal(key): _literal(value) for key, value in zip(node.keys, node.values)}
     if isinstance(node, (ast.List, ast.Tuple)):
         return [_literal(item) for item in node.elts]
-    if isinstance(node, ast.Name) and node.id in ('inf', 'nan'):
-        return float(node.id)
+    if ast.unparse(node) in ('inf', '-inf', 'nan'):
+        return float(ast.unparse(node))
     return ast.literal_eval(node)
 
 

@@ -165,6 +165,13 @@ def test_lineage_survives_resuming(run, tmp_path):
     assert (lineage[1]['iterations'], lineage[1]['source']) == (6, source['sha256'])
 
 
+def test_declared_weights_are_in_the_lineage_of_a_plain_runner_too(run, tmp_path):
+    run(Line(), 'first', max_iters=2)
+    run(Line(), 'second', cfg=dict(load_from=str(tmp_path / 'first')))
+    lineage = read_checkpoint(tmp_path / 'second' / 'last.pth')['meta']['lineage']
+    assert [s['source'] for s in lineage] == [None, describe_source(str(tmp_path / 'first'))['sha256']]
+
+
 def test_model_is_told_where_training_stands(run):
     model = Line()
     run(model, max_iters=3)

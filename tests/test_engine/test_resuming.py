@@ -111,7 +111,8 @@ def test_an_evaluation_that_was_cut_off_is_made_up_for(toy, tmp_path, results):
     ({'train_dataloader.sampler.shuffle': False}, 'train_dataloader.sampler.shuffle was True and is False now'),
     ({'optim_wrapper.optimizer.type': 'SGD'}, "optim_wrapper.optimizer.type was 'AdamW' and is 'SGD' now"),
     ({'optim_wrapper.accumulative_counts': 2}, 'optim_wrapper.accumulative_counts was None and is 2 now'),
-    ({'model.pull': 0.5, 'randomness.seed': 5, 'train_dataloader.batch_size': 4}, r'pull .*; .*seed .* \(and 1 more\)'),
+    ({'model.pull': 0.5, 'randomness.seed': 5, 'train_dataloader.batch_size': 4},
+     r'seed .*; model.pull .* \(and 1 more\)'),
 ])
 def test_what_a_run_must_keep_is_refused_by_name(toy, tmp_path, options, named):
     toy(until=5)
@@ -186,7 +187,7 @@ def test_a_work_dir_without_the_checkpoint_it_names(toy, tmp_path):
     toy('a', until=5)
     (tmp_path / 'b').mkdir()
     shutil.copy(tmp_path / 'a/last_checkpoint', tmp_path / 'b')
-    with pytest.raises(LaunchError, match='b holds neither the checkpoint that its last_checkpoint names nor a last.pth'):
+    with pytest.raises(LaunchError, match='b holds neither the checkpoint that its last_checkpoint names'):
         toy('b', resume=True)
 
 
