@@ -30,7 +30,7 @@ def parse_args() -> argparse.Namespace:
                         help='accept a --backbone of which less than 99 %% fits')
     parser.add_argument('--trust-checkpoint', action='store_true',
                         help='unpickle everything in the checkpoint; this can run code of its author')
-    parser.add_argument('--amp', action='store_true', help='bfloat16 mixed precision (ignored without a GPU)')
+    parser.add_argument('--amp', action='store_true', help='bfloat16 mixed precision, whatever the config says')
     parser.add_argument('--seed', type=int, help='seed of initialisation, data order, augmentation and masks')
     return parse_run_args(parser)
 
