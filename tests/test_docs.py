@@ -30,6 +30,8 @@ WRITTEN_BY_THE_READER = {
     'configs/_base_/datasets/mine_areas.py', 'configs/egmim_dapt_mine.py', 'configs/upernet_mine.py',
     'configs/egmim_dapt_mine_cpu.py', 'configs/upernet_mine_cpu.py'
 }
+# and README.md these
+WRITTEN_FOR_THE_MAP = {'configs/_base_/datasets/area.py', 'configs/egmim_dapt_area.py', 'configs/upernet_area.py'}
 CONFIGS = dict(re.findall(r'`(configs/[\w./]+\.py)`\n\n```python\n(.*?)```', NEW_DATASET, re.DOTALL))
 NAMES = ('background', 'building', 'road', 'tree')
 COLORS = np.array([[0, 0, 0], [200, 200, 200], [200, 30, 30], [90, 90, 90], [30, 140, 30]], np.uint8)
@@ -77,7 +79,8 @@ def expand(pattern: str) -> list:
 def test_files_of_the_repository_that_are_named_exist(page):
     text = page.read_text(encoding='utf-8')
     named = re.findall(r'(?<![\w/.-])(?:tools|configs|tests|requirements)/[\w./{},*-]*', text)
-    paths = {path for name in named for path in expand(name.rstrip('.,'))} - WRITTEN_BY_THE_READER
+    paths = {path for name in named for path in expand(name.rstrip('.,'))}
+    paths -= WRITTEN_BY_THE_READER | WRITTEN_FOR_THE_MAP
     assert [path for path in sorted(paths) if not glob(str(ROOT / path))] == []
 
 
