@@ -167,6 +167,16 @@ def test_config_reference_refuses_a_key_without_description():
     assert rows(Undocumented, {'untold'}) == ['| `told` | int | `1` | This one is, see `EGMIM`. |']
 
 
+def test_config_reference_names_the_class_whose_keys_are_inherited():
+    inherited = runpy.run_path(str(ROOT / 'docs/make_config_reference.py'))['inherited']
+
+    class Thin(MODELS.get('mmseg.EncoderDecoder')):
+        pass
+
+    assert inherited(Thin) == "mmseg's `EncoderDecoder`"
+    assert inherited(MODELS.get('EGMIM')) == inherited(MODELS.get('CellMSELoss')) == ''
+
+
 @pytest.mark.parametrize('config', TOP_LEVEL, ids=relative)
 def test_top_level_configs_are_short_and_load(config):
     assert len(config.read_text().splitlines()) <= 15
