@@ -89,7 +89,9 @@ def test_modules_of_the_package_that_are_named_exist(page):
     text = page.read_text(encoding='utf-8')
     files = set(re.findall(r'(?<![\w/.-])(egmim_mm/[\w./-]*)', text))
     assert [name for name in sorted(files) if not (ROOT / name.rstrip('.')).exists() and '.mim' not in name] == []
-    assert [name for name in sorted(set(re.findall(r'\begmim_mm(?:\.\w+)+', text))) if not resolves(name)] == []
+    examples = {f'egmim_mm.{name}' for name in re.findall(r'^class (\w+)', text, re.MULTILINE)}  # written on the page
+    names = set(re.findall(r'\begmim_mm(?:\.\w+)+', text)) - examples
+    assert [name for name in sorted(names) if not resolves(name)] == []
 
 
 def resolves(name: str) -> bool:
