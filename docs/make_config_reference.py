@@ -74,8 +74,19 @@ def written_type(parameter: inspect.Parameter, told: str) -> str:
     return re.sub(r'\b(?:\w+\.)+(\w+)', r'\1', inspect.formatannotation(parameter.annotation))
 
 
+def inherited(kind: type) -> str:
+    """The class of another package that says which keys there are, or '' when it is ours or there are none."""
+    owner = next(parent for parent in kind.__mro__ if '__init__' in vars(parent))
+    named = [p for p in inspect.signature(kind).parameters.values()
+             if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    package = owner.__module__.partition('.')[0]
+    return '' if package == 'egmim_mm' or not named else f"{package}'s `{owner.__name__}`"
+
+
 def rows(kind: type, given: set[str]) -> list[str]:
     """Lines of the table of one class; raises ValueError for a key without a description."""
+    if inherited(kind):
+        return []
     entries, lines, missing = documented(kind), [], []
     for parameter in list(inspect.signature(kind).parameters.values()):
         if parameter.name in given or parameter.kind is parameter.VAR_POSITIONAL:
@@ -108,6 +119,9 @@ def reference() -> str:
             summary = as_markdown(inspect.cleandoc(kind.__doc__).split('\n\n')[0])
             parts.append(f'### egmim_mm.{kind.__name__}\n\n{summary} (`{kind.__module__.replace(".", "/")}.py`)\n\n')
             lines = rows(kind, GIVEN.get(name, set()))
+            foreign = inherited(kind)
+            if foreign:
+                parts.append(f'Its keys are those of {foreign}.\n\n')
             if lines:
                 parts.append('\n'.join(['| key | type | default | meaning |', '|---|---|---|---|', *lines]) + '\n\n')
     return ''.join(parts).rstrip() + '\n'
