@@ -86,7 +86,8 @@ def add_full_masks(pairs: Sequence[dict], prefix: str, suffix: str) -> list[dict
 def _choose(pairs: dict[str, dict], include: str | Sequence[str] | None, names: Sequence[str] | None, img_prefix: str,
             suffixes: Sequence[str]) -> list[dict]:
     if not pairs:
-        raise FileNotFoundError(f'no images with the suffix {" or ".join(suffixes)} in {img_prefix}')
+        named = f'with the suffix {" or ".join(suffixes)}' if len(suffixes) < 10 else 'of any raster format'
+        raise FileNotFoundError(f'no images {named} in {img_prefix}')
     if names is not None:
         absent = [name for name in names if name not in pairs]
         if absent:
