@@ -73,6 +73,8 @@ def _read_labels(member: Member, source: Source, recipe: Recipe, whole: ReadSour
     if values.mask_format == 'index' and labels.nodata in values.values:  # a class that is named is one
         whole.notes.append(f'masks with the no-data tag {labels.nodata:g}, which --classes names: it is a class')
         labels = decode(member, nodata='none')
+    if recipe.min_valid is None:  # published pairs belong together pixel by pixel
+        labels.transform = None
     labels, note = align_labels(labels, whole.raster, str(member), str(source.image))
     if note:
         whole.notes.append(note)

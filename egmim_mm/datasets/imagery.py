@@ -11,6 +11,7 @@ from egmim_mm.registry import DATASETS
 from egmim_mm.storage.file_index import indexed_images, missing_files
 from egmim_mm.storage.image_files import SUFFIXES, find_images, matches_any
 from egmim_mm.storage.packed_names import FilePaths, ImageTable, PackedNames
+from egmim_mm.storage.rasters import raster_suffixes
 from egmim_mm.storage.tar_member import TarMember
 from egmim_mm.storage.tar_shards import find_shards, list_lines, shard_images
 from egmim_mm.storage.tile_reading import TileReadError, image_size
@@ -100,6 +101,8 @@ class UnlabeledTiles(SeededByPosition, BaseDataset):
             return f'; none of its {number} images matches include={self.include!r}'
         if self.list_file is None and (shards := find_images(self.data_root, ('.tar', ), self.recursive)):
             return f"; it holds {len(shards)} .tar files, which shards='.' reads"
+        if self.list_file is None and (rasters := find_images(self.data_root, raster_suffixes(), self.recursive)):
+            return f'; it holds rasters such as {rasters[0]}, which egmim_mm.RasterCrops reads'
         return ''
 
     def _read_list(self) -> list[str]:

@@ -3,6 +3,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import rasterio
@@ -64,10 +65,10 @@ def _check_parts(source: DatasetReader, path: str) -> None:
     """A virtual raster opens although the files it is made of are missing: name them."""
     if source.driver != 'VRT' or not Path(path).is_file():
         return
-    text = Path(path).read_text(encoding='utf-8', errors='replace')
-    for relative, name in re.findall(r'<SourceFilename(?:[^>]*relativeToVRT="(\d)")?[^>]*>([^<]+)<', text):
-        part = Path(path).parent / name if relative == '1' else Path(name)
-        if not name.startswith('/vsi') and ':' not in name and not part.exists():
+    for element in ElementTree.parse(path).iter('SourceFilename'):
+        name = element.text or ''
+        part = Path(path).parent / name if element.get('relativeToVRT') == '1' else Path(name)
+        if not name.startswith('/vsi') and ':' not in name and not part.exists():  # archives, parts of a file
             raise TileReadError(f'{path}: is made of {part}, which does not exist; put it there')
 
 

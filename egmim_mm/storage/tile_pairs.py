@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from mmengine.logging import print_log
 
 from .image_files import find_images, matches_any
-from .tile_reading import TileReadError, image_size
+from .tile_reading import TileReadError, geotiff_place, image_size
 
 __all__ = ['add_full_masks', 'check_pair_size', 'find_pairs']
 
@@ -86,7 +86,8 @@ def add_full_masks(pairs: Sequence[dict], prefix: str, suffix: str) -> list[dict
 def _choose(pairs: dict[str, dict], include: str | Sequence[str] | None, names: Sequence[str] | None, img_prefix: str,
             suffixes: Sequence[str]) -> list[dict]:
     if not pairs:
-        raise FileNotFoundError(f'no images with the suffix {" or ".join(suffixes)} in {img_prefix}')
+        named = f'with the suffix {" or ".join(suffixes)}' if len(suffixes) < 10 else 'of any raster format'
+        raise FileNotFoundError(f'no images {named} in {img_prefix}')
     if names is not None:
         absent = [name for name in names if name not in pairs]
         if absent:
@@ -148,12 +149,16 @@ def _split_star(prefix: str) -> tuple[str, str] | None:
 
 
 def check_pair_size(img_path: str, seg_map_path: str) -> None:
-    """Compare the sizes in the two headers.
+    """Compare the sizes in the two headers, and the places of two GeoTIFF files.
 
     Raises:
-        TileReadError: Sizes differ or a file cannot be read.
+        TileReadError: Sizes or places differ, or a file cannot be read.
     """
     image, mask = image_size(img_path), image_size(seg_map_path, is_mask=True)
     if image != mask:
         raise TileReadError(f'{seg_map_path}: the mask has {mask[0]} x {mask[1]} px (height x width) but its '
                             f'image {img_path} has {image[0]} x {image[1]}')
+    places = geotiff_place(img_path), geotiff_place(seg_map_path)
+    if None not in places and places[0] != places[1]:
+        raise TileReadError(f'{seg_map_path}: the mask does not lie where its image {img_path} does on the ground; '
+                            'tools/dataset_converters/folder.py puts it there')

@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from .tar_member import TarMember
 
-__all__ = ['TileReadError', 'image_size', 'read_image', 'read_raw', 'read_tagged']
+__all__ = ['TileReadError', 'geotiff_place', 'image_size', 'read_image', 'read_raw', 'read_tagged']
 
 # Everything Pillow raises for files that are broken, truncated or not images.
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, UnidentifiedImageError)
@@ -22,7 +22,8 @@ _BROKEN = (OSError, SyntaxError, ValueError, EOFError, UnidentifiedImageError)
 # (float samples, 16-bit grey), and of 16-bit colours it silently drops the lower byte.
 _EIGHT_BIT_MODES = ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'RGBX', 'CMYK', 'YCbCr')
 
-_GDAL_NODATA = 42113  # tag of TIFF, https://gdal.org/en/stable/drivers/raster/gtiff.html
+# Tags of TIFF: https://gdal.org/en/stable/drivers/raster/gtiff.html, https://docs.ogc.org/is/19-008r4/19-008r4.html
+_GDAL_NODATA, _PIXEL_SCALE, _TIE_POINT, _TRANSFORMATION, _GEO_KEYS = 42113, 33550, 33922, 34264, 34735
 
 
 class TileReadError(ValueError):
@@ -52,6 +53,29 @@ def image_size(path: str | PathLike | TarMember, is_mask: bool = False) -> tuple
     if not is_mask:  # masks may hold 16-bit indices; their values are checked one by one
         _check_samples(path, samples)
     return height, width
+
+
+def geotiff_place(path: str | PathLike) -> tuple | None:
+    """Where a GeoTIFF lies, to be compared with that of another one; None for a file without a place.
+
+    Raises:
+        TileReadError: The file is no image.
+    """
+    if not str(path).lower().endswith(('.tif', '.tiff')):
+        return None
+    try:
+        with Image.open(path) as image:
+            tags = image.tag_v2
+    except _BROKEN as error:
+        raise TileReadError(f'{path}: not an image that Pillow can read ({error})') from error
+    if _TIE_POINT not in tags and _TRANSFORMATION not in tags:
+        return None
+    # a hundredth of a unit in the place of doubles that were computed in two ways
+    numbers = [round(value, 2 if tag == _TIE_POINT else 6) for tag in (_TIE_POINT, _PIXEL_SCALE, _TRANSFORMATION)
+               for value in tags.get(tag, ())]
+    keys = tags.get(_GEO_KEYS, ())  # in fours: key, where, count, value; 3072 and 2048 hold EPSG codes
+    systems = {keys[i]: keys[i + 3] for i in range(4, len(keys), 4) if keys[i] in (2048, 3072)}
+    return tuple(numbers), systems.get(3072, systems.get(2048))
 
 
 def read_image(path: str | PathLike | TarMember, backend_args: dict | None = None) -> np.ndarray:

@@ -2,12 +2,15 @@
 import numpy as np
 import pytest
 import rasterio
+from rasterio.transform import Affine, from_origin
 from toy_scenes import scene, write_raster
 
+from egmim_mm.datasets import UnlabeledTiles
 from egmim_mm.records.provenance import write_json
 from egmim_mm.storage.band_scaling import load_scaling, measure_bands
 from egmim_mm.storage.raster_rows import RasterRows
 from egmim_mm.storage.rasters import open_raster, parse_nodata, read_samples
+from egmim_mm.storage.tile_pairs import check_pair_size
 from egmim_mm.storage.tile_reading import TileReadError
 
 
@@ -89,6 +92,25 @@ def test_a_scaling_is_for_its_bands_and_its_type(tmp_path):
         RasterRows(str(eight), 3, scaling=load_scaling(str(tmp_path / 'three.json')))
     with pytest.raises(TileReadError, match='b.tif: has the bands 1 2 3 of uint8, .*a.tif 1 2 3 of uint16; measure'):
         measure_bands([str(sixteen), str(eight)], bands=[1, 2, 3])
+
+
+def test_tiles_that_are_read_as_they_are_must_lie_in_one_place(tmp_path):
+    image, labels = scene()
+    pair = [str(write_raster(tmp_path / name, pixels)) for name, pixels in (('a.tif', image), ('b.tif', labels))]
+    check_pair_size(*pair)
+    for changes in (dict(crs='EPSG:32633'), dict(transform=from_origin(400_010, 5_700_000, 0.5, 0.5)),
+                    dict(transform=Affine(0.5, 0, 400_000, 0, 0.5, 5_699_968))):
+        write_raster(tmp_path / 'b.tif', labels, **changes)
+        with pytest.raises(TileReadError, match='b.tif: the mask does not lie where its image .*a.tif does'):
+            check_pair_size(*pair)
+    write_raster(tmp_path / 'b.tif', labels, crs=None, transform=None)  # without a place the size decides
+    check_pair_size(*pair)
+
+
+def test_rasters_that_pillow_does_not_read_are_named(tmp_path):
+    write_raster(tmp_path / 'a.img', scene()[0], driver='HFA')
+    with pytest.raises(FileNotFoundError, match='it holds rasters such as a.img, which egmim_mm.RasterCrops reads'):
+        UnlabeledTiles(str(tmp_path))
 
 
 def test_what_a_user_writes_for_no_data():
