@@ -1,7 +1,8 @@
 """Options that all converters share, and the summary they print."""
 import argparse
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 
@@ -9,7 +10,7 @@ from egmim_mm.records.tables import make_table, table_console
 
 from .archives import ConversionError
 
-__all__ = ['add_options', 'missing_downloads', 'print_manifest', 'settle_grid']
+__all__ = ['add_options', 'convert_published', 'missing_downloads', 'print_manifest', 'settle_grid']
 
 
 def add_options(parser: argparse.ArgumentParser, source: str, out: str | None, crop: int | None, stride: int | None,
@@ -45,6 +46,31 @@ def settle_grid(args: argparse.Namespace, crop: int | None, stride: int | None) 
     if args.crop is None:
         return crop, stride if args.stride is None else args.stride
     return args.crop, args.crop if args.stride is None else args.stride
+
+
+def convert_published(convert: Callable[..., dict], published: Mapping[str, int], about: str, out: str,
+                      crop: int | None, stride: int | None, code: Any, argv: Sequence[str] | None = None) -> None:
+    """The whole command of a published data set: options, conversion, summary.
+
+    Args:
+        convert: Converter of the data set.
+        published: Tiles of each split in the published protocol.
+        about: What the command does.
+        out: Default folder of the tiles.
+        crop, stride: Published grid, px; None: whole images.
+        code: State of the code, for the manifest.
+        argv: Arguments of the command; None: those of the process.
+
+    Raises:
+        ConversionError: See the converter.
+    """
+    parser = argparse.ArgumentParser(description=f'{about}. How to get the files: docs/datasets.md.')
+    add_options(parser, 'folder with the downloaded zip files', out, crop, stride)
+    args = parser.parse_args(argv)
+    crop, stride = settle_grid(args, crop, stride)
+    manifest = convert(args.source, args.out, crop=crop, stride=stride, compat=args.compat, partial=args.partial,
+                       workers=args.workers, overwrite=args.overwrite, code=code)
+    print_manifest(manifest, args.out, published)
 
 
 def missing_downloads(folder: str, missing: Mapping[str, str], origin: str) -> ConversionError:
