@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from egmim_mm.evaluation.results import is_trained
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -20,7 +22,7 @@ def python(logs: Path, *arguments: object) -> None:
 
 def train(config: str, folder: Path, backbone: object = None, *options: str) -> None:
     """``tools/train.py CONFIG`` into ``folder``: skipped when finished, resumed when interrupted."""
-    if (folder / 'results.json').is_file():
+    if is_trained(folder / 'results.json'):
         return
     start = (['--resume'] if (folder / 'last_checkpoint').is_file() else
              ['--backbone', backbone] if backbone else [])

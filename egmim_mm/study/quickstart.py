@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from egmim_mm.datasets.plain_tiles import file_tiles
+from egmim_mm.evaluation.results import is_trained
 from egmim_mm.pictures import draw_sheet
 from egmim_mm.pictures.pretraining import as_rows, load_model, prediction_rows, reconstruction_panels
 from egmim_mm.records.tables import print_table
@@ -100,7 +101,7 @@ class Quickstart:
 
     def _train(self, progress: Progress, config: str, folder: Path, seed: int, options: list[str],
                extra: Sequence[str] = (), threads: str = '') -> None:
-        if (folder / 'results.json').is_file():
+        if is_trained(folder / 'results.json'):
             progress.console.print(f'  {folder}: done by an earlier call')
             return
         if (folder / 'last_checkpoint').is_file():

@@ -125,6 +125,7 @@ def toy(tmp_path, monkeypatch):
     a finished run says), the ``runner`` and the ``log``.
     """
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ResumeToyMetric, 'rounds', count())
 
     def run(name='run', options=None, until=None, **start):
         cfg = toy_settings(tmp_path / name, f'{name}_{next(NUMBERS)}', options)

@@ -43,12 +43,11 @@ def test_best_is_linked_and_taken_as_a_source(toy, tmp_path):
     toy('first', BEST)
     folder = tmp_path / 'first'
     best = (folder / 'best.pth').resolve()
-    assert best.name.startswith('best_mIoU_iter_') and best == resolve_source(str(folder)).resolve()
+    assert best.name == 'best_mIoU_iter_4.pth' and best == resolve_source(str(folder)).resolve()
     assert (folder / 'last.pth').resolve().name == 'iter_6.pth'
     toy('second', {'load_from': str(folder)})
     step = read_checkpoint(tmp_path / 'second/last.pth')['meta']['lineage']
-    number = int(best.stem.rpartition('_')[2])
-    assert step[0]['iterations'] == number and step[1]['source_file'] == best.name
+    assert step[0]['iterations'] == 4 and step[1]['source_file'] == best.name
     assert step[1]['source'] == file_sha256(best)
 
 
@@ -61,9 +60,11 @@ def test_best_is_no_longer_declared_without_save_best(toy, tmp_path):
 
 def test_last_follows_a_checkpoint_that_only_the_best_one_asked_for(toy, tmp_path):
     """MMEngine saves again after a new best score, between the intervals."""
-    toy('first', dict(BEST, **{'default_hooks.checkpoint.interval': 4}), until=6)
+    toy('first', dict(BEST, **{'default_hooks.checkpoint.interval': 5, 'train_cfg.val_interval': 6,
+                               'train_cfg.max_iters': 12}), until=7)
     folder = tmp_path / 'first'
-    assert (folder / 'last.pth').resolve().name == Path((folder / 'last_checkpoint').read_text()).name
+    assert Path((folder / 'last_checkpoint').read_text()).name == 'iter_6.pth'
+    assert (folder / 'last.pth').resolve().name == 'iter_6.pth'
 
 
 def test_a_checkpoint_appears_when_it_is_complete(toy, tmp_path, monkeypatch):

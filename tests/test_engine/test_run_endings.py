@@ -145,21 +145,6 @@ def test_a_killed_run_holds_nothing(train, tmp_path):
         pass
 
 
-def test_a_held_work_dir_is_refused_until_its_holder_ends(tmp_path):
-    code = ('import sys, time\nfrom egmim_mm.engine.work_dir_lock import sole_run\n'
-            f'with sole_run({str(tmp_path)!r}):\n    print("held", flush=True)\n    time.sleep(60)\n')
-    holder = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, text=True,
-                              env=dict(os.environ, PYTHONPATH=str(ROOT)))
-    assert 'held\n' in holder.stdout  # reads until it is there
-    with pytest.raises(LaunchError, match=rf'is in use by another run \(process {holder.pid} on .*another --work-dir'):
-        with sole_run(tmp_path):
-            pass
-    holder.kill()
-    holder.wait()
-    with sole_run(tmp_path):
-        assert (tmp_path / 'run.lock').read_text().startswith(f'process {os.getpid()} on ')
-
-
 def test_only_the_first_process_of_a_run_holds_it(tmp_path, monkeypatch):
     monkeypatch.setenv('RANK', '1')
     monkeypatch.setenv('WORLD_SIZE', '2')
