@@ -10,12 +10,11 @@ from egmim_mm.environment import quiet_imports
 
 quiet_imports()
 
-from mmengine.config import Config, DictAction  # noqa: E402
+from mmengine.config import DictAction  # noqa: E402
 from mmengine.logging import MMLogger  # noqa: E402
 
 from egmim_mm.engine.errors import user_errors  # noqa: E402
-from egmim_mm.inference import Segmenter  # noqa: E402
-from egmim_mm.inference.onnx.export import OPSET, export_onnx  # noqa: E402
+from egmim_mm.inference.onnx.export import OPSET, export_checkpoint  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -39,14 +38,7 @@ def main() -> None:
     args = parse_args()
     MMLogger.get_instance('export', logger_name='mmengine', log_level='WARNING')
     with user_errors():
-        cfg = Config.fromfile(args.config)
-        cfg.merge_from_dict(args.cfg_options or {})
-        segmenter = Segmenter(cfg, args.checkpoint, 'cpu', trust=args.trust_checkpoint)
-        print('Exporting: this takes minutes', flush=True)
-        for one in export_onnx(segmenter, args.out, args.size, args.dynamic, args.opset, args.overwrite):
-            print(f'{one.kind:>13}, {one.batch} x {one.height} x {one.width} px: logits differ by at most '
-                  f'{one.difference:.1e}')
-        print(f'{args.out} written')
+        export_checkpoint(**vars(args))
 
 
 if __name__ == '__main__':

@@ -2,6 +2,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +23,9 @@ class Strip:
     """Finished rows of a map.
 
     Args:
-        top (int): First row.
-        classes (np.ndarray): (rows, W) uint8, :data:`NODATA` where the image has none.
-        probabilities (torch.Tensor | None): (K, rows, W) float32, adding up to 1 over the classes; 0 without data.
+        top: First row.
+        classes: (rows, W) uint8, :data:`NODATA` where the image has none.
+        probabilities: (K, rows, W) float32, adding up to 1 over the classes; 0 without data.
     """
 
     top: int
@@ -113,7 +114,7 @@ def blended_strips(scores: Callable[[list[np.ndarray]], torch.Tensor], num_class
             computed too: the strips are the same, to the bit, as without ``rows``.
 
     Yields:
-        Strip: From top to bottom.
+        From top to bottom.
     """
     h, w, width = grid.height, grid.width, grid.image_width
     rows = range(len(grid.tops)) if rows is None else rows
@@ -126,35 +127,36 @@ def blended_strips(scores: Callable[[list[np.ndarray]], torch.Tensor], num_class
     row, column = computed.start, 0
     above = 0  # rows of ``carry`` that hold something
     classes, kept = None, None
-    for images, used, valid in in_background(_batches(read, grid, computed, batch), 2):
-        found = iter(scores(images)) if images else iter(())
-        for has_data in used:
-            top, left = grid.tops[row], grid.lefts[column]
-            below = grid.tops[row + 1] if row + 1 < len(grid.tops) else top + h
-            right = grid.lefts[column + 1] if column + 1 < len(grid.lefts) else left + w
-            ready, across = below - top, right - left
-            if column == 0:
-                classes = torch.empty(min(ready, grid.image_height - top), width, dtype=torch.uint8, device=device)
-                kept = torch.empty(num_classes, *classes.shape) if probabilities else None
-            if has_data:
-                block[:-1].addcmul_(next(found), weight)
-                block[-1] += weight
-            done = block[:, :, :across]
-            done[:, :above] += carry[:, :above, left:right]
-            carry[:, :h - ready, left:right] = done[:, ready:]
-            if row in rows:
-                _finish(done[:, :ready], classes, kept, left)
-            # the columns that the next window covers too move to its place
-            beside = block[:, :, across:].clone()
-            block[:, :, :w - across] = beside
-            block[:, :, w - across:] = 0
-            column += 1
-        if on_windows:
-            on_windows(len(used))
-        if column == len(grid.lefts):
-            if row in rows:
-                yield _strip(top, classes, kept, valid)
-            row, column, above = row + 1, 0, h - ready
+    with closing(in_background(_batches(read, grid, computed, batch), 2)) as batches:
+        for images, used, valid in batches:
+            probabilities_of = iter(scores(images)) if images else iter(())
+            for has_data in used:
+                top, left = grid.tops[row], grid.lefts[column]
+                below = grid.tops[row + 1] if row + 1 < len(grid.tops) else top + h
+                right = grid.lefts[column + 1] if column + 1 < len(grid.lefts) else left + w
+                ready, across = below - top, right - left
+                if column == 0:
+                    classes = torch.empty(min(ready, grid.image_height - top), width, dtype=torch.uint8, device=device)
+                    kept = torch.empty(num_classes, *classes.shape) if probabilities else None
+                if has_data:
+                    block[:-1].addcmul_(next(probabilities_of), weight)
+                    block[-1] += weight
+                done = block[:, :, :across]
+                done[:, :above] += carry[:, :above, left:right]
+                carry[:, :h - ready, left:right] = done[:, ready:]
+                if row in rows:
+                    _finish(done[:, :ready], classes, kept, left)
+                # the columns that the next window covers too move to its place
+                beside = block[:, :, across:].clone()
+                block[:, :, :w - across] = beside
+                block[:, :, w - across:] = 0
+                column += 1
+            if on_windows:
+                on_windows(len(used))
+            if column == len(grid.lefts):
+                if row in rows:
+                    yield _strip(top, classes, kept, valid)
+                row, column, above = row + 1, 0, h - ready
 
 
 def most_probable(scores: torch.Tensor) -> torch.Tensor:
@@ -178,8 +180,8 @@ def _finish(done: torch.Tensor, classes: torch.Tensor, kept: torch.Tensor | None
 
 def _strip(top: int, classes: torch.Tensor, kept: torch.Tensor | None, valid: np.ndarray) -> Strip:
     empty = ~valid[:len(classes)]
-    found = classes.cpu().numpy()
-    found[empty] = NODATA
+    numbers = classes.cpu().numpy()
+    numbers[empty] = NODATA
     if kept is not None:
         kept[:, torch.from_numpy(empty)] = 0
-    return Strip(top, found, kept)
+    return Strip(top, numbers, kept)

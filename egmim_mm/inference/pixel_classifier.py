@@ -38,13 +38,13 @@ class PixelClassifier(ABC):
             batch: Windows at once.
 
         Returns:
-            np.ndarray: (H, W) uint8.
+            (H, W) uint8.
 
         Raises:
             ValueError: Another shape or type, or options out of range.
         """
         image, window = np.asarray(image), window or self.window
-        self.check_window(window, overlap)
+        self.check_options(window, overlap, batch)
         if image.ndim != 3 or image.shape[2] != self.bands or image.dtype != np.uint8 or not image.size:
             raise ValueError(f'image must be (H, W, {self.bands}) uint8, got {image.shape} {image.dtype}')
         valid = np.ones(image.shape[:2], bool)
@@ -53,28 +53,30 @@ class PixelClassifier(ABC):
                                 Grid(*image.shape[:2], window, overlap), batch, device=self.device)
         return np.concatenate([strip.classes for strip in strips])
 
-    def check_window(self, window: int, overlap: float) -> None:
-        """Raise a ValueError unless the model takes windows of that side and ``overlap`` lies in [0, 0.9]."""
+    def check_options(self, window: int, overlap: float, batch: int = 1) -> None:
+        """Raise a ValueError unless the model takes such windows, 0 <= ``overlap`` <= 0.9 and ``batch`` >= 1."""
         check_window(window, overlap)
+        if batch < 1:
+            raise ValueError(f'--batch {batch} must be at least 1')
 
     @torch.inference_mode()
     def probabilities(self, images: Sequence[np.ndarray]) -> torch.Tensor:
         """n images (H, W, bands) uint8 of one size, RGB -> (n, K, H, W) float32 on the device, adding up to 1."""
-        inputs = self._inputs(images)
+        inputs = self.inputs(images)
         flips = [(), (3, ), (2, )] if self.tta else [()]
         return sum(self._softmax(inputs.flip(flip)).flip(flip) for flip in flips) / len(flips)
 
     @torch.inference_mode()
     def logits(self, images: Sequence[np.ndarray]) -> torch.Tensor:
         """As :meth:`probabilities`, before the softmax and without mirror images."""
-        return self._logits(self._inputs(images))
+        return self._logits(self.inputs(images))
 
     def _softmax(self, inputs: torch.Tensor) -> torch.Tensor:
         return self._logits(inputs).softmax(1)
 
     @abstractmethod
-    def _inputs(self, images: Sequence[np.ndarray]) -> torch.Tensor:
-        """Images -> what :meth:`_logits` takes, with height and width last."""
+    def inputs(self, images: Sequence[np.ndarray]) -> torch.Tensor:
+        """n images (H, W, bands) uint8 of one size, RGB -> what the network takes: (n, bands, H, W), in its order."""
 
     @abstractmethod
     def _logits(self, inputs: torch.Tensor) -> torch.Tensor:

@@ -36,7 +36,7 @@ def write_polygons(source: str | Path, target: str | Path, names: Sequence[str],
         settings: Text kept in the file, see :func:`read_polygon_settings`.
 
     Returns:
-        int: Number of polygons.
+        Number of polygons.
 
     Raises:
         ValueError: The map has a class without a name.
@@ -49,9 +49,9 @@ def write_polygons(source: str | Path, target: str | Path, names: Sequence[str],
     try:
         with quiet_gdal(), warnings.catch_warnings(), rasterio.open(source) as file:
             warnings.filterwarnings('ignore', "'crs' was not provided")
-            found = ((shape(outline), int(value)) for outline, value in rasterio.features.shapes(
+            outlines = ((shape(outline), int(value)) for outline, value in rasterio.features.shapes(
                 rasterio.band(file, 1), transform=file.transform) if value != NODATA)
-            count = _write(found, draft, target.stem, file.crs.to_wkt() if file.crs else None, names, settings)
+            count = _write(outlines, draft, target.stem, file.crs.to_wkt() if file.crs else None, names, settings)
         os.replace(draft, target)
         return count
     except DataSourceError as error:  # of pyogrio: no OSError

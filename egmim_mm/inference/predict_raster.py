@@ -1,8 +1,8 @@
-"""From a raster to its class map, whatever its size; whole, or divided over processes."""
+"""From a raster to its class map, whatever its size: every map is made of parts, most of one."""
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,11 @@ import numpy as np
 import torch
 
 from egmim_mm.storage.band_scaling import BandScaling
-from egmim_mm.storage.raster_rows import RasterRows
 
-from .blending import NODATA, Grid, Strip, blended_strips
+from .blending import NODATA, Strip, blended_strips
+from .map_job import MapJob, Part, check_outputs
 from .pixel_classifier import PixelClassifier
-from .raster_map import PROBABILITY_STEPS, MapDraft
-from .raster_part import PartDraft, read_part
+from .raster_map import PROBABILITY_STEPS, MapDraft, PartDraft
 
 __all__ = ['join_parts', 'predict_part', 'predict_raster']
 
@@ -52,100 +51,83 @@ def predict_raster(segmenter: PixelClassifier, source: str | Path, target: str |
         ValueError: Options out of range, or a target that is the source.
         OSError: A target cannot be written; nothing of it is left.
     """
-    outputs = _outputs(source, target, probabilities, confidence)
-    _check(segmenter, window, overlap, batch)
-    with ExitStack() as stack:
-        raster = stack.enter_context(RasterRows(str(source), segmenter.bands, bands, scaling))
-        drafts = _drafts(stack, outputs, raster, segmenter, settings)
-        _predict(segmenter, raster, drafts, Grid(raster.height, raster.width, window, overlap), batch, on_windows)
-        for draft in drafts.values():
-            draft.finish()
+    extras = dict(probabilities=probabilities, confidence=confidence)
+    segmenter.check_options(window, overlap, batch)
+    with MapJob(Path(source), Path(target), segmenter.bands, window, overlap, bands, scaling, settings,
+                {kind: Path(path) for kind, path in extras.items() if path is not None}) as job:
+        check_outputs([job])
+        job.open()
+        predict_part(segmenter, Part(job, job.rows, job.windows), batch, on_windows=on_windows)
 
 
-def predict_part(segmenter: PixelClassifier, source: str | Path, target: str | Path, rows: range, run: str,
-                 window: int = 512, overlap: float = 0.25, batch: int = 8, bands: Sequence[int] | None = None,
-                 scaling: BandScaling | None = None, probabilities: str | Path | None = None,
-                 confidence: str | Path | None = None, on_windows: Callable[[int], Any] | None = None) -> list[Path]:
-    """Predict some rows of windows into files beside the targets, from which :func:`join_parts` makes the maps.
+def predict_part(segmenter: PixelClassifier, part: Part, batch: int, run: str = '',
+                 on_windows: Callable[[int], Any] | None = None) -> list[Path]:
+    """Predict the rows of a part: all of them into the maps, some into files from which :func:`join_parts` makes them.
 
     Args:
-        rows: Rows of windows; see :func:`~egmim_mm.inference.blending.blended_strips`.
+        segmenter: The model.
+        part: Of a job.
+        batch: Windows at once.
         run: Part of the files' names, the same for all parts.
-        segmenter, source, target, window, overlap, batch, bands, scaling, probabilities, confidence, on_windows: See
-            :func:`predict_raster`.
+        on_windows: Called with the number of windows finished.
 
     Returns:
-        list[Path]: The files.
+        The files that wait to be joined, beside the maps; none if the part is the whole.
 
     Raises:
-        TileReadError, ValueError, OSError: As :func:`predict_raster`; nothing is left of the files.
+        TileReadError, OSError, RasterioError: As :func:`predict_raster`; nothing is left of the files.
     """
-    outputs = _outputs(source, target, probabilities, confidence)
-    _check(segmenter, window, overlap, batch)
+    job, raster = part.job, part.job.open()
     with ExitStack() as stack:
-        raster = stack.enter_context(RasterRows(str(source), segmenter.bands, bands, scaling))
-        drafts = {kind: stack.enter_context(PartDraft(path, run, rows)) for kind, path in outputs.items()}
-        _predict(segmenter, raster, drafts, Grid(raster.height, raster.width, window, overlap), batch, on_windows, rows)
-        return [draft.finish() for draft in drafts.values()]
+        if part.is_whole:
+            drafts = _map_drafts(stack, segmenter, job)
+        else:
+            ends = [*job.grid.tops, job.grid.image_height]
+            height = ends[part.rows.stop] - ends[part.rows.start]
+            drafts = {kind: stack.enter_context(PartDraft(_part_path(path, run, part.rows),
+                                                          len(_band_names(segmenter, kind)), height, raster.width))
+                      for kind, path in job.rasters.items()}
+        strips = stack.enter_context(closing(blended_strips(
+            segmenter.probabilities, len(segmenter.classes), raster, job.grid, batch, len(drafts) > 1,
+            segmenter.device, on_windows, part.rows)))
+        with _background_writer(drafts) as write:
+            for strip in strips:
+                write(strip)
+        made = [draft.finish() for draft in drafts.values()]
+    return [] if part.is_whole else made
 
 
-def join_parts(segmenter: PixelClassifier, source: str | Path, target: str | Path, parts: Sequence[range], run: str,
-               window: int = 512, overlap: float = 0.25, bands: Sequence[int] | None = None,
-               scaling: BandScaling | None = None, probabilities: str | Path | None = None,
-               confidence: str | Path | None = None, settings: str = '') -> None:
-    """Make the maps from the files of all parts: byte for byte those of :func:`predict_raster`.
+def join_parts(segmenter: PixelClassifier, job: MapJob, parts: Sequence[range], run: str) -> None:
+    """Make the maps from the files of all parts: byte for byte those of a single part.
 
     Args:
-        parts: The ``rows`` of each :func:`predict_part`, in ascending order; together they are all rows.
+        segmenter: The model.
+        job: Of the parts.
+        parts: Their rows, in ascending order; together they are all rows.
         run: That of the parts.
-        segmenter, source, target, window, overlap, bands, scaling, probabilities, confidence, settings: See
-            :func:`predict_raster`.
 
     Raises:
-        TileReadError, OSError: A part cannot be read, or a target not be written; nothing of it is left.
+        OSError, RasterioError: A part cannot be read, or a map not be written; nothing of it is left.
     """
-    outputs = _outputs(source, target, probabilities, confidence)
     with ExitStack() as stack:
-        raster = stack.enter_context(RasterRows(str(source), segmenter.bands, bands, scaling))
-        grid = Grid(raster.height, raster.width, window, overlap)
-        for kind, draft in _drafts(stack, outputs, raster, segmenter, settings).items():
-            count = len(segmenter.classes) if kind == 'probabilities' else 1
+        for kind, draft in _map_drafts(stack, segmenter, job).items():
             for rows in parts:
-                for strip in read_part(outputs[kind], run, rows, grid, count):
-                    draft.write(strip)
+                draft.add(_part_path(job.rasters[kind], run, rows))
             draft.finish()
 
 
-def _outputs(source, target, probabilities, confidence) -> dict[str, Path]:
-    """Path of each kind, in the order of appearance."""
-    outputs = dict(probabilities=probabilities, confidence=confidence, classes=target)
-    outputs = {kind: Path(path) for kind, path in outputs.items() if path is not None}
-    if Path(source).resolve() in [path.resolve() for path in outputs.values()]:
-        raise ValueError(f'{source} would be overwritten by its own map; write it elsewhere')
-    return outputs
+def _part_path(target: Path, run: str, rows: range) -> Path:
+    return target.with_name(f'.{target.name}.{run}.{rows.start}.part')
 
 
-def _check(segmenter: PixelClassifier, window: int, overlap: float, batch: int) -> None:
-    segmenter.check_window(window, overlap)
-    if batch < 1:
-        raise ValueError(f'batch {batch} must be at least 1')
+def _band_names(segmenter: PixelClassifier, kind: str) -> Sequence[str]:
+    return dict(probabilities=segmenter.classes, confidence=['confidence'], classes=['class'])[kind]
 
 
-def _drafts(stack: ExitStack, outputs: Mapping[str, Path], raster: RasterRows, segmenter: PixelClassifier,
-            settings: str) -> dict[str, MapDraft]:
-    names = dict(probabilities=segmenter.classes, confidence=['confidence'], classes=['class'])
-    return {kind: stack.enter_context(MapDraft(path, raster.source, names[kind],
-                                               segmenter.palette if kind == 'classes' else None, settings))
-            for kind, path in outputs.items()}
-
-
-def _predict(segmenter: PixelClassifier, raster: RasterRows, drafts: Mapping[str, MapDraft | PartDraft], grid: Grid,
-             batch: int, on_windows: Callable[[int], Any] | None, rows: range | None = None) -> None:
-    strips = blended_strips(segmenter.probabilities, len(segmenter.classes), raster, grid, batch, len(drafts) > 1,
-                            segmenter.device, on_windows, rows)
-    with _background_writer(drafts) as write:
-        for strip in strips:
-            write(strip)
+def _map_drafts(stack: ExitStack, segmenter: PixelClassifier, job: MapJob) -> dict[str, MapDraft]:
+    return {kind: stack.enter_context(MapDraft(path, job.place, _band_names(segmenter, kind),
+                                               segmenter.palette if kind == 'classes' else None, job.settings))
+            for kind, path in job.rasters.items()}
 
 
 @contextmanager

@@ -1,153 +1,206 @@
-"""The maps of many rasters, by one process or by all that torchrun started."""
+"""Maps of folders of rasters, as a function and as tools/predict.py runs it."""
+import json
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from rasterio.errors import RasterioError
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import distributed
 
-from egmim_mm.storage.tile_reading import TileReadError
+from egmim_mm.storage.band_scaling import BandScaling, load_scaling
 
-from .folders import Job, Part, share
+from .folders import plan_jobs
+from .making import Watch, make_maps
+from .map_job import KINDS, MapJob, Part, check_outputs
+from .onnx.segmenter import OnnxSegmenter
 from .pixel_classifier import PixelClassifier
-from .polygons import read_polygon_settings, write_polygons
-from .predict_raster import join_parts, predict_part, predict_raster
-from .raster_map import read_settings
+from .segmenter import Segmenter, usual_batch
 
-__all__ = ['Watch', 'check_outputs', 'is_current', 'make_maps', 'output_paths']
+__all__ = ['INTERRUPTED', 'MapReport', 'MapsInterrupted', 'load_segmenter', 'map_rasters', 'run_prediction']
 
-FAILURES = (TileReadError, RasterioError, OSError)  # of one raster; the others are made
+INTERRUPTED = 130  # exit status after Ctrl-C, as a shell has it
 
 
-class Watch:
-    """What :func:`make_maps` tells about the work of its process; nothing is done with it."""
+class MapReport(NamedTuple):
+    """What became of the rasters: how many maps were made and were there, and what went wrong: map -> message."""
 
-    def planned(self, parts: Sequence[Part]) -> None:
-        """These are all parts of this process."""
-
-    def started(self, part: Part) -> None:
-        """The next one begins."""
-
-    def advanced(self, windows: int) -> None:
-        """So many windows more are finished."""
-
-    def failed(self, message: str) -> None:
-        """A raster cannot be done; the others go on."""
+    made: int
+    kept: int
+    failed: dict[Path, str]
 
 
-def output_paths(job: Job, kinds: Sequence[str]) -> dict[str, Path]:
-    """The files of a job: the map (``target``), and of ``probabilities``, ``confidence``, ``polygons`` those wanted."""
-    target = job.target
-    names = dict(probabilities=f'{target.stem}_probabilities.tif', confidence=f'{target.stem}_confidence.tif',
-                 polygons=f'{target.stem}.gpkg')
-    return dict(target=target, **{kind: target.with_name(name) for kind, name in names.items() if kind in kinds})
+class MapsInterrupted(KeyboardInterrupt):
+    """Ctrl-C while maps are made; the message says what is done and how to go on."""
 
 
-def check_outputs(jobs: Sequence[Job], kinds: Sequence[str]) -> None:
-    """Raise a ValueError if two rasters would be written to one file, or one to itself."""
-    writers: dict[Path, Path] = {}
-    sources = {job.source.resolve() for job in jobs}
-    for job in jobs:
-        for path in output_paths(job, kinds).values():
-            if path.resolve() in sources:
-                raise ValueError(f'{path} would be overwritten by a map; write the maps elsewhere')
-            if (other := writers.setdefault(path, job.source)) != job.source:
-                raise ValueError(f'{other} and {job.source} would both be written to {path}; give them other names, or '
-                                 'each its own --out')
+def load_segmenter(config: str | Path, checkpoint: str | Path | None = None, device: str | None = None,
+                   tta: bool = False, trust_checkpoint: bool = False,
+                   cfg_options: dict[str, Any] | None = None) -> PixelClassifier:
+    """The model of a config and its checkpoint, or of an ONNX file.
+
+    Args:
+        config: Config of the fine-tuning run, or a file of tools/export_onnx.py.
+        checkpoint: Checkpoint file, work dir or address; None with an ONNX file.
+        device: 'cpu', 'cuda', 'cuda:1', ...; None: a GPU if there is one, of several that of the process's rank.
+        tta, trust_checkpoint, cfg_options: See :class:`Segmenter`.
+    """
+    if str(config).endswith('.onnx'):  # without a device on the current GPU, but onnxruntime may be a build for CPUs
+        _choose_gpu(device)
+        return OnnxSegmenter(config, device, tta)
+    return Segmenter(config, checkpoint, device or _choose_gpu(device), tta, trust_checkpoint, cfg_options)
 
 
-def is_current(path: Path, settings: str) -> bool:
-    """Whether a file is there, and was made with these settings."""
-    return (read_polygon_settings if path.suffix == '.gpkg' else read_settings)(path) == settings
+def _choose_gpu(device: str | None) -> str | None:
+    if device is not None or not torch.cuda.is_available():
+        return None
+    chosen = f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
+    torch.cuda.set_device(chosen)
+    return chosen
 
 
-def make_maps(segmenter: PixelClassifier, jobs: Sequence[Job], kinds: Sequence[str], settings: str, keep: bool = False,
-              watch: Watch | None = None, **options) -> dict[Path, str]:
-    """Make the maps of all jobs, together with the other processes of torch.distributed's group, if there is one.
-
-    The files do not depend on the number of processes: a raster that is divided becomes the same bytes. All processes
-    have to see the same folders, and to be given the same jobs.
+def map_rasters(segmenter: PixelClassifier, inputs: Sequence[str | Path], out: str | Path, window: int | None = None,
+                overlap: float = 0.25, batch: int | None = None, bands: Sequence[int] | None = None,
+                scaling: BandScaling | str | Path | None = None, extras: Sequence[str] = (), resume: bool = False,
+                overwrite: bool = False, watch: Watch | None = None) -> MapReport:
+    """Make the maps of rasters and of folders of them, alone or with the processes of torch.distributed's group.
 
     Args:
         segmenter: The model.
-        jobs: Rasters and maps.
-        kinds: What is made besides the maps, see :func:`output_paths`.
-        settings: Text kept in the files.
-        keep: Rasters' maps that are current are kept, and only the polygons made of them.
+        inputs: Rasters, or folders of them (subfolders too).
+        out: Folder of the maps, named as the rasters.
+        window: Side of the windows, px; None: ``window`` of the model.
+        overlap: Share of a window that its neighbour covers too, in [0, 0.9].
+        batch: Windows at once; None: 8 on a GPU, 1 on a CPU.
+        bands: Bands of the files, from 1 on; None: all but alpha.
+        scaling: To 8 bits, or the file of tools/measure_bands.py; None: the samples are 8-bit.
+        extras: What is made besides the maps: ``'probabilities'``, ``'confidence'``, ``'polygons'``.
+        resume: Leave files that are there and were made with the same weights and settings.
+        overwrite: Replace files that are there.
         watch: Is told how this process gets on.
-        options: ``window``, ``overlap``, ``batch``, ``bands`` and ``scaling`` of
-            :func:`~egmim_mm.inference.predict_raster`.
+
+    Raises:
+        FileNotFoundError: An input does not exist.
+        ValueError: Options out of range, no rasters, two that would have one map, or files that are there.
+        MapsInterrupted: Ctrl-C; what was being made is removed.
+    """
+    window = window or segmenter.window
+    batch = usual_batch(segmenter.device) if batch is None else batch
+    segmenter.check_options(window, overlap, batch)
+    if isinstance(scaling, (str, Path)):
+        scaling = load_scaling(str(scaling))
+    settings = json.dumps(dict(weights=segmenter.weights_sha256, classes=segmenter.classes, window=window,
+                               overlap=overlap, tta=segmenter.tta, bands=bands,
+                               scaling=scaling.__dict__ if scaling else None))
+    planned = plan_jobs(inputs, out, extras, model_bands=segmenter.bands, window=window, overlap=overlap, bands=bands,
+                        scaling=scaling, settings=settings)
+    check_outputs(planned)
+    jobs = _left_to_do(planned, resume, overwrite)
+    _make_folder(Path(out))
+    try:
+        failed = make_maps(segmenter, jobs, batch, watch)
+    except torch.OutOfMemoryError as error:
+        raise ValueError(f'not enough memory on {segmenter.device} for --batch {batch}: give a smaller one') from error
+    except KeyboardInterrupt:
+        done = sum(all(map(job.is_current, job.outputs)) for job in planned)
+        raise MapsInterrupted(
+            f'Interrupted: {done} of {len(planned)} maps in {out} are complete; the same command with --resume'
+            f'{" in place of --overwrite" if overwrite else ""} makes the others') from None
+    return MapReport(len(jobs) - len(failed), len(planned) - len(jobs), failed)
+
+
+def _left_to_do(jobs: Sequence[MapJob], resume: bool, overwrite: bool) -> list[MapJob]:
+    """The jobs without those whose files are there; of those that lack only polygons nothing else is made."""
+    there = [path for job in jobs for path in job.outputs if path.exists()]
+    if there and not (resume or overwrite):
+        raise ValueError(f'{there[0]} and {len(there) - 1} more are there: --resume keeps maps that were made '
+                         'in the same way and makes the others, --overwrite makes all')
+    if overwrite or not there:
+        return list(jobs)
+    left = []
+    for job in jobs:
+        job.only_polygons = all(map(job.is_current, job.rasters.values()))
+        if not (job.only_polygons and all(map(job.is_current, job.outputs))):
+            left.append(job)
+    return left
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # a file of that name, or no permission
+        raise ValueError(f'the maps cannot be written into {out} ({error.strerror}): give another --out') from error
+
+
+class _ProgressWatch(Watch):
+    """Progress bar in the terminal."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress, self.task = progress, progress.add_task('')
+        self.total = self.number = self.before = 0
+
+    def planned(self, parts: Sequence[Part]) -> None:
+        self.total = len(parts)
+        self.progress.update(self.task, total=sum(part.windows for part in parts))
+
+    def started(self, part: Part) -> None:
+        self.number += 1
+        self.progress.update(self.task, description=f'{self.number}/{self.total} {part.job.source.name}',
+                             completed=self.before)
+        self.before += part.windows
+
+    def advanced(self, windows: int) -> None:
+        self.progress.advance(self.task, windows)
+
+    def failed(self, message: str) -> None:
+        self.progress.console.print(f'Failed: {message}', soft_wrap=True, markup=False, highlight=False)
+
+
+@contextmanager
+def _process_group() -> Iterator[None]:
+    """That of the processes of torchrun, if there are several."""
+    if int(os.environ.get('WORLD_SIZE', 1)) < 2:
+        yield
+        return
+    distributed.init_process_group('gloo', timeout=timedelta(days=30))
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+def run_prediction(config: str, checkpoint: str | None, inputs: Sequence[str], out: str, device: str | None = None,
+                   tta: bool = False, trust_checkpoint: bool = False, cfg_options: dict[str, Any] | None = None,
+                   **options) -> int:
+    """What tools/predict.py does: load the model, make the maps with a progress bar, and print what became of them.
+
+    Args:
+        config, checkpoint, device, tta, trust_checkpoint, cfg_options: See :func:`load_segmenter`.
+        inputs, out: See :func:`map_rasters`.
+        options: The others of :func:`map_rasters`; ``probabilities``, ``confidence`` and ``polygons`` as switches.
 
     Returns:
-        dict: Map -> what went wrong with it, the same in all processes.
+        Exit status: 0, 1 if a raster failed, 130 after Ctrl-C.
     """
-    rank, processes = (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
-    rasters = {job.target: {kind: path for kind, path in output_paths(job, kinds).items() if kind != 'polygons'}
-               for job in jobs}
-    todo = [job for job in jobs
-            if not (keep and all(is_current(path, settings) for path in rasters[job.target].values()))]
-    run = str(_gather(os.getpid(), processes)[0])  # nobody writes before all know what is there
-    shares = share(todo, processes)
-    ranges: dict[Path, list[range]] = {}  # of the rasters that are divided
-    for part in (part for parts in shares for part in parts if part.rows):
-        ranges.setdefault(part.job.target, []).append(part.rows)
-    failed, files = {}, []
-    watch = watch or Watch()
-    watch.planned(shares[rank])
+    rank = int(os.environ.get('RANK', 0))
+    extras = [kind for kind in KINDS if options.pop(kind, False)]
     try:
-        for part in shares[rank]:
-            paths = rasters[part.job.target]
-            watch.started(part)
-            try:
-                if part.rows is None:
-                    predict_raster(segmenter, part.job.source, settings=settings, on_windows=watch.advanced, **paths,
-                                   **options)
-                else:
-                    files += predict_part(segmenter, part.job.source, rows=part.rows, run=run,
-                                          on_windows=watch.advanced, **paths, **options)
-            except FAILURES as error:
-                failed[part.job.target] = _message(part.job, error)
-                watch.failed(failed[part.job.target])
-        failed = _merged(failed, processes)
-        later = dict(failed)
-        for number, job in enumerate(jobs):
-            if number % processes == rank and job.target not in failed:
-                try:
-                    _complete(segmenter, job, rasters[job.target], ranges.get(job.target), run, kinds, settings,
-                              options)
-                except FAILURES as error:
-                    later[job.target] = _message(job, error)
-                    watch.failed(later[job.target])
-        return _merged(later, processes)  # parts are removed when all have read them
-    finally:
-        for file in files:
-            file.unlink(missing_ok=True)
-
-
-def _complete(segmenter: PixelClassifier, job: Job, paths: Mapping[str, Path], ranges: list[range] | None, run: str,
-              kinds: Sequence[str], settings: str, options: Mapping[str, Any]) -> None:
-    """Join the parts, if there are some, and make the polygons, if they are wanted."""
-    if ranges:
-        join_parts(segmenter, job.source, parts=sorted(ranges, key=lambda rows: rows.start), run=run, settings=settings,
-                   **paths, **{key: value for key, value in options.items() if key != 'batch'})
-    if 'polygons' in kinds:
-        write_polygons(job.target, output_paths(job, kinds)['polygons'], segmenter.classes, settings)
-
-
-def _message(job: Job, error: Exception) -> str:
-    return str(error) if str(job.source) in str(error) else f'{job.source}: {error}'
-
-
-def _gather(value: Any, processes: int) -> list[Any]:
-    everywhere = [value] * processes
-    if processes > 1:
-        distributed.all_gather_object(everywhere, value)
-    return everywhere
-
-
-def _merged(failed: dict[Path, str], processes: int) -> dict[Path, str]:
-    merged: dict[Path, str] = {}
-    for found in _gather(failed, processes):
-        merged = {**found, **merged}  # of a raster that is divided the first process's
-    return merged
+        segmenter = load_segmenter(config, checkpoint, device, tta, trust_checkpoint, cfg_options)
+        with _process_group(), Progress(
+                TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TextColumn('windows'),
+                TimeRemainingColumn(), console=Console(stderr=True), disable=rank > 0) as progress:
+            report = map_rasters(segmenter, inputs, out, extras=extras, watch=_ProgressWatch(progress), **options)
+    except KeyboardInterrupt as stopped:
+        if rank == 0:
+            print(str(stopped) or 'Interrupted before the first map: give the same command again', file=sys.stderr)
+        return INTERRUPTED
+    if rank == 0:
+        print(f'{report.made} maps in {out}, {report.kept} were there, {len(report.failed)} failed')
+        for message in report.failed.values():
+            print(f'Failed: {message}')
+    return 1 if report.failed else 0

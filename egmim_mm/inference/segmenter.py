@@ -1,6 +1,7 @@
 """A trained segmentation model as a function from an image to class numbers."""
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from egmim_mm.storage.mask_values import parse_color
 
 from .pixel_classifier import PixelClassifier
 
-__all__ = ['Segmenter', 'encode_decode', 'usual_batch']
+__all__ = ['Segmenter', 'encode_decode', 'image_sizes', 'usable_device', 'usual_batch']
 
 
 class Segmenter(PixelClassifier):
@@ -30,23 +31,27 @@ class Segmenter(PixelClassifier):
     checkpoint file.
 
     Args:
-        config (str | Path | Config): Config of the fine-tuning run.
-        checkpoint (str | Path): Checkpoint file, work dir or address.
-        device (str | torch.device | None): None: a GPU if there is one.
-        tta (bool): Average over the image and its two mirror images: three times the time.
-        trust (bool): Unpickle everything in the checkpoint, which can run code of its author.
+        config: Config of the fine-tuning run.
+        checkpoint: Checkpoint file, work dir or address.
+        device: None: a GPU if there is one.
+        tta: Average over the image and its two mirror images: three times the time.
+        trust: Unpickle everything in the checkpoint, which can run code of its author.
+        cfg_options: Settings of the config that are overridden: 'model.test_cfg.crop_size' -> value.
 
     Raises:
         CheckpointError: Unreadable checkpoint, or its weights are not those of the model.
-        ValueError: No segmentation config, a binary head with one output, or different numbers of classes.
+        ValueError: No segmentation config, a binary head with one output, different numbers of classes, or a device
+            that is not there.
     """
 
     def __init__(self, config: str | Path | Config, checkpoint: str | Path, device: str | torch.device | None = None,
-                 tta: bool = False, trust: bool = False) -> None:
+                 tta: bool = False, trust: bool = False, cfg_options: dict[str, Any] | None = None) -> None:
         cfg = config if isinstance(config, Config) else Config.fromfile(str(config))
+        if cfg_options:
+            cfg.merge_from_dict(cfg_options)
         name = Path(cfg.filename or 'the config').name
         wanted = (cfg.get('optim_wrapper') or {}).get('precision', 'float32')
-        self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        self.device = usable_device(device)
         self.tta = tta
         # as the run was trained; a config without our optimizer wrapper knows float32 alone
         self.precision = 'float32' if wanted == 'float32' else 'auto'
@@ -59,18 +64,14 @@ class Segmenter(PixelClassifier):
             raise ValueError(f'{name}: the head has {model.out_channels} outputs for {len(self.classes)} classes; maps '
                              'need one for each, from 2 to 255')
         path = resolve_source(str(checkpoint))
-        try:
-            model.load_state_dict(read_checkpoint(path, trust).get('state_dict', {}))
-        except RuntimeError as error:
-            raise CheckpointError(f"{path} does not hold the weights of this config's model (a pretraining checkpoint, "
-                                  f'or another arch or number of classes?). {error}') from error
+        _load_weights(model, path, trust)
         self.weights_sha256 = file_sha256(path)
         # a tenth less time for convolutions on a CPU
         self.model = model.eval().to(self.device, memory_format=torch.channels_last)
         self.bands = cfg.model.backbone.get('in_channels', 3)
         self.window = max((cfg.model.get('test_cfg') or {}).get('crop_size') or (512, ))
 
-    def _inputs(self, images: Sequence[np.ndarray]) -> torch.Tensor:
+    def inputs(self, images: Sequence[np.ndarray]) -> torch.Tensor:
         # the loaders of training give BGR
         ordered = [swap_rgb_bgr(image) for image in images]
         batch = [torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))) for image in ordered]
@@ -81,20 +82,39 @@ class Segmenter(PixelClassifier):
             return encode_decode(self.model, inputs, len(inputs))
 
 
-def encode_decode(model: nn.Module, inputs: torch.Tensor, facts: int) -> torch.Tensor:
+def image_sizes(height: int, width: int) -> dict[str, Any]:
+    """What heads of MMSegmentation are told about an image that is neither resized nor padded, px."""
+    size = (height, width)
+    return dict(ori_shape=size, img_shape=size, pad_shape=size, padding_size=[0] * 4)
+
+
+def encode_decode(model: nn.Module, inputs: torch.Tensor, images: int) -> torch.Tensor:
     """Logits of a segmentor of MMSegmentation.
 
     Args:
         model: The segmentor.
         inputs: (n, bands, H, W) float32, normalised.
-        facts: For how many images the sizes are handed on: n, or 1 where n is a symbol; most heads read the first.
+        images: For how many images the sizes are handed on: n, or 1 where n is a symbol; most heads read the first.
 
     Returns:
-        torch.Tensor: (n, K, H, W) float32.
+        (n, K, H, W) float32.
     """
-    size = tuple(inputs.shape[2:])
-    shapes = dict(ori_shape=size, img_shape=size, pad_shape=size, padding_size=[0] * 4)
-    return model.encode_decode(inputs, [shapes] * facts).float()
+    return model.encode_decode(inputs, [image_sizes(*inputs.shape[2:])] * images).float()
+
+
+def usable_device(name: str | torch.device | None) -> torch.device:
+    """The device of that name; None: a GPU if there is one.
+
+    Raises:
+        ValueError: There is no such device, or it cannot be used.
+    """
+    try:
+        device = torch.device(name or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        torch.empty(1, device=device)
+    except (AssertionError, RuntimeError) as error:  # without CUDA in the build it is an AssertionError
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f'device {name} cannot be used ({reason}): give --device cpu, or another') from error
+    return device
 
 
 def usual_batch(device: torch.device) -> int:
@@ -102,12 +122,28 @@ def usual_batch(device: torch.device) -> int:
     return 1 if device.type == 'cpu' else 8
 
 
+def _load_weights(model: nn.Module, path: Path, trust: bool) -> None:
+    weights = read_checkpoint(path, trust).get('state_dict', {})
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:  # its message has a line for every tensor
+        theirs, ours = ({key: tuple(value.shape) for key, value in state.items()}
+                        for state in (weights, model.state_dict()))
+        kinds = dict(missing=[key for key in ours if key not in theirs],
+                     unknown=[key for key in theirs if key not in ours],
+                     resized=[f'{key}: {theirs[key]} for {ours[key]}' for key in ours
+                              if theirs.get(key, ours[key]) != ours[key]])
+        differences = '; '.join(f'{len(keys)} {kind}, such as {keys[0]}' for kind, keys in kinds.items() if keys)
+        raise CheckpointError(f"{path} does not hold the weights of this config's model (a pretraining checkpoint, or "
+                              f'another arch or number of classes?). Tensors: {differences}') from error
+
+
 def _class_names(cfg: Config) -> tuple[tuple[str, ...], np.ndarray]:
     """Names and colours, from the test data's metainfo, else from the class of the data set."""
     data = (cfg.get('test_dataloader') or cfg.get('train_dataloader') or {}).get('dataset') or {}
-    facts = declared_metainfo(data)
-    names = tuple(facts.get('classes') or ())
-    if facts.get('palette'):
-        packed = [parse_color(color) for color in facts['palette']]
+    metainfo = declared_metainfo(data)
+    names = tuple(metainfo.get('classes') or ())
+    if metainfo.get('palette'):
+        packed = [parse_color(color) for color in metainfo['palette']]
         return names, np.array([[c >> 16, c >> 8 & 255, c & 255] for c in packed], np.uint8)
     return names, np.array(default_palette(len(names)), np.uint8).reshape(-1, 3)

@@ -6,9 +6,11 @@ import numpy as np
 import torch
 from mmengine.config import ConfigDict
 
-from egmim_mm.band_order import swap_rgb_bgr
+from egmim_mm.precision import autocast_for
 
-from .segmenter import Segmenter
+from .segmenter import Segmenter, image_sizes
+
+__all__ = ['slide_starts', 'slide_stride', 'slide_windows', 'stock_slide']
 
 
 def slide_stride(window: int) -> int:
@@ -33,7 +35,7 @@ def stock_slide(segmenter: Segmenter, window: int, stride: int) -> Callable[[np.
     averaged over the crops, every crop counts alike, and one crop is predicted at a time.
 
     Args:
-        segmenter: Its model and device.
+        segmenter: Its model, device, order of bands and normalisation.
         window: Side of a crop, px.
         stride: From one crop to the next, px.
     """
@@ -41,12 +43,8 @@ def stock_slide(segmenter: Segmenter, window: int, stride: int) -> Callable[[np.
     model.test_cfg = ConfigDict(mode='slide', crop_size=(window, window), stride=(stride, stride))
 
     def classes(image: np.ndarray) -> np.ndarray:
-        ordered = swap_rgb_bgr(image)  # the loaders of training give BGR
-        tensor = torch.from_numpy(np.ascontiguousarray(ordered.transpose(2, 0, 1)))
-        size = image.shape[:2]
-        facts = dict(ori_shape=size, img_shape=size, pad_shape=size, padding_size=[0] * 4)
-        with torch.inference_mode():
-            inputs = model.data_preprocessor(dict(inputs=[tensor]), False)['inputs']
-            return model.inference(inputs, [facts])[0].argmax(0).to(torch.uint8).cpu().numpy()
+        with torch.inference_mode(), autocast_for(segmenter.device, segmenter.precision):
+            logits = model.inference(segmenter.inputs([image]), [image_sizes(*image.shape[:2])])[0]
+            return logits.argmax(0).to(torch.uint8).cpu().numpy()
 
     return classes

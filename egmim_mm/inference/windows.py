@@ -33,7 +33,7 @@ def window_starts(size: int, side: int, overlap: float) -> list[int]:
         overlap: Least share of a window that the next one covers too, rounded to pixels.
 
     Returns:
-        list[int]: Ascending, from 0; the last window ends with the axis, or reaches beyond it if ``size < side``.
+        Ascending, from 0; the last window ends with the axis, or reaches beyond it if ``size < side``.
     """
     if size <= side:
         return [0]
@@ -48,7 +48,7 @@ def blend_weights(side: int, overlap: float) -> np.ndarray:
     ramps two windows count alike, which makes the better map.
 
     Returns:
-        np.ndarray: (side, ) float32 in (0, 1].
+        (side, ) float32 in (0, 1].
     """
     width = round(side * min(overlap, 1 / 8))
     ramp = np.sin(np.pi / 2 * (np.arange(width) + 0.5) / width) ** 2 if width else np.ones(0)

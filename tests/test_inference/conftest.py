@@ -69,6 +69,7 @@ def write_raster():
 
     def write(path, pixels, **options):
         pixels = np.moveaxis(np.atleast_3d(pixels), -1, 0)
+        path.parent.mkdir(parents=True, exist_ok=True)
         place = dict(crs='EPSG:32632', transform=Affine(0.3, 0.1, 500_000, 0.1, -0.3, 5_400_000))
         with rasterio.open(path, 'w', **{**dict(driver='GTiff', height=pixels.shape[1], width=pixels.shape[2],
                                                 count=len(pixels), dtype=pixels.dtype), **place, **options}) as file:

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +15,9 @@ from egmim_mm.records.whole_files import write_whole
 from ..segmenter import Segmenter, encode_decode
 from ..windows import STRIDE
 from .exportable import GatheredWindows, exportable
-from .segmenter import FACT_PREFIX, FACTS, INPUT, OUTPUT, OnnxSegmenter, onnx_package
+from .segmenter import INPUT, KEYS, OUTPUT, PREFIX, OnnxSegmenter, onnx_package
 
-__all__ = ['OPSET', 'TOLERANCE', 'Comparison', 'export_onnx']
+__all__ = ['OPSET', 'TOLERANCE', 'Comparison', 'compare', 'export_checkpoint', 'export_onnx']
 
 OPSET = 18  # the oldest that PyTorch's exporter writes, so that most runtimes read it
 TOLERANCE = 1e-3  # of logits
@@ -32,6 +33,10 @@ class Comparison:
     height: int
     width: int
     difference: float
+
+    def __str__(self) -> str:
+        return (f'{self.kind:>13}, {self.batch} x {self.height} x {self.width} px: logits differ by at most '
+                f'{self.difference:.1e}')
 
 
 class RawPixels(nn.Module):
@@ -75,7 +80,7 @@ def export_onnx(segmenter: Segmenter, target: str | Path, size: int | Sequence[i
         overwrite: Replace a file that is there.
 
     Returns:
-        list[Comparison]: One for each size and kind of image.
+        One for each size and kind of image.
 
     Raises:
         ValueError: A target that exists or has another ending, sizes that are not multiples of 32, an unknown opset, a
@@ -91,21 +96,38 @@ def export_onnx(segmenter: Segmenter, target: str | Path, size: int | Sequence[i
         raise ValueError(f'opset {opset} must lie in {OPSET} to {onnx.defs.onnx_opset_version()}')
     model = RawPixels(segmenter.model, segmenter.bands).eval()
     proto = _trace(model, segmenter.bands, None if dynamic else (height, width), opset)
-    facts = dict(classes=segmenter.classes, palette=segmenter.palette.tolist(), bands=segmenter.bands,
-                 window=segmenter.window, weights_sha256=segmenter.weights_sha256, mean=model.mean.flatten().tolist(),
-                 std=model.std.flatten().tolist(), size=None if dynamic else [height, width])
-    onnx.helper.set_model_props(proto, {FACT_PREFIX + name: json.dumps(facts[name]) for name in FACTS})
+    metadata = dict(classes=segmenter.classes, palette=segmenter.palette.tolist(), bands=segmenter.bands,
+                    window=segmenter.window, weights_sha256=segmenter.weights_sha256,
+                    mean=model.mean.flatten().tolist(), std=model.std.flatten().tolist(),
+                    size=None if dynamic else [height, width])
+    onnx.helper.set_model_props(proto, {PREFIX + name: json.dumps(metadata[name]) for name in KEYS})
     onnx.checker.check_model(proto)
     content = proto.SerializeToString()
     shapes = [(1, height, width), (2, 160, 96), (1, 32, 64)] if dynamic else [(1, height, width), (2, height, width)]
-    found = list(compare(segmenter, content, shapes))
-    for one in found:
+    comparisons = list(compare(segmenter, content, shapes))
+    for one in comparisons:
         if not one.difference <= TOLERANCE:  # NaN too
             raise ValueError(f'logits of ONNX and PyTorch differ by {one.difference:.2g} on {one.kind} of {one.height} '
                              f'x {one.width} px, more than {TOLERANCE}: {target} is not written. Try another --opset, '
                              f'or without --dynamic')
     write_whole(target, content)
-    return found
+    return comparisons
+
+
+def export_checkpoint(config: str | Path, checkpoint: str | Path, out: str | Path, trust_checkpoint: bool = False,
+                      cfg_options: dict[str, Any] | None = None, **options) -> None:
+    """What tools/export_onnx.py does: load the model of a checkpoint, export it and print how far the two differ.
+
+    Args:
+        config, checkpoint, trust_checkpoint, cfg_options: See :class:`Segmenter`.
+        out: The file, ending in .onnx.
+        options: The others of :func:`export_onnx`.
+    """
+    segmenter = Segmenter(config, checkpoint, 'cpu', trust=trust_checkpoint, cfg_options=cfg_options)
+    print('Exporting: this takes minutes', flush=True)
+    for comparison in export_onnx(segmenter, out, **options):
+        print(comparison)
+    print(f'{out} written')
 
 
 def _check(segmenter: Segmenter, target: Path, size: int | Sequence[int] | None, overwrite: bool) -> tuple[int, int]:
@@ -163,13 +185,13 @@ def compare(segmenter: Segmenter, content: bytes, shapes: Sequence[tuple[int, in
         shapes: Of the images.
     """
     session, rng = OnnxSegmenter(content, 'cpu'), np.random.default_rng(0)
-    found = []
+    comparisons = []
     for batch, height, width in shapes:
         for kind, make in (('noise', _noise), ('smooth images', _smooth)):
             images = [make(rng, height, width, segmenter.bands) for _ in range(batch)]
             ours, theirs = segmenter.logits(images), session.logits(images)
-            found.append(Comparison(kind, batch, height, width, float((ours - theirs).abs().max())))
-    return found
+            comparisons.append(Comparison(kind, batch, height, width, float((ours - theirs).abs().max())))
+    return comparisons
 
 
 def _noise(rng: np.random.Generator, height: int, width: int, bands: int) -> np.ndarray:

@@ -23,7 +23,7 @@ def window_plan(height: int, width: int, window: int, shift: int, device: torch.
     """Shifted windows of a map as gathers that pad, shift and cut at once.
 
     Returns:
-        tuple: For n windows, in rows, each with window^2 tokens:
+        For n windows, in rows, each with window^2 tokens:
 
         - into (n * window^2, ) int64: the token, out of height * width, that stands there; height * width is padding.
         - back (height * width, ) int64: where a token went.
@@ -72,7 +72,7 @@ class GatheredWindows(nn.Module):
     """ShiftWindowMSA without branches on the size.
 
     Args:
-        source (ShiftWindowMSA): Its weights are shared.
+        source: Its weights are shared.
         plans: Shared by the blocks of a backbone.
 
     Raises:
@@ -113,7 +113,7 @@ class AveragePool(nn.Module):
     """AdaptiveAvgPool2d as two matrix products, for input whose size is not known.
 
     Args:
-        output_size (int | tuple[int | None, int | None]): Of AdaptiveAvgPool2d; None keeps an axis.
+        output_size: Of AdaptiveAvgPool2d; None keeps an axis.
     """
 
     def __init__(self, output_size: int | tuple[int | None, int | None]) -> None:

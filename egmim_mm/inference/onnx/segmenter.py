@@ -13,13 +13,13 @@ from egmim_mm.environment import EnvironmentProblem
 from ..pixel_classifier import PixelClassifier
 from ..windows import STRIDE
 
-__all__ = ['FACT_PREFIX', 'FACTS', 'INPUT', 'OUTPUT', 'OnnxSegmenter', 'onnx_package']
+__all__ = ['PREFIX', 'KEYS', 'INPUT', 'OUTPUT', 'OnnxSegmenter', 'onnx_package']
 
 INPUT, OUTPUT = 'image', 'logits'
-FACT_PREFIX = 'egmim_mm.'
+PREFIX = 'egmim_mm.'
 # Metadata of the file, JSON values: K names; K RGB triples; number of bands; side of the windows, px; of the
 # checkpoint; normalisation of raw pixels, for each band of the input; [height, width], or null for any multiple of 32.
-FACTS = ('classes', 'palette', 'bands', 'window', 'weights_sha256', 'mean', 'std', 'size')
+KEYS = ('classes', 'palette', 'bands', 'window', 'weights_sha256', 'mean', 'std', 'size')
 
 
 def onnx_package(name: str) -> ModuleType:
@@ -39,10 +39,10 @@ class OnnxSegmenter(PixelClassifier):
     """The model of an ONNX file, with the surface of :class:`Segmenter`.
 
     Args:
-        model (str | Path | bytes): The file, or its content.
-        device (str | torch.device | None): 'cpu', 'cuda', 'cuda:1'; None: a GPU if onnxruntime can use one.
-        tta (bool): Average over the image and its two mirror images: three times the time.
-        providers (Sequence | None): Execution providers of onnxruntime, instead of those for ``device``.
+        model: The file, or its content.
+        device: 'cpu', 'cuda', 'cuda:1'; None: a GPU if onnxruntime can use one.
+        tta: Average over the image and its two mirror images: three times the time.
+        providers: Execution providers of onnxruntime, instead of those for ``device``.
 
     Raises:
         FileNotFoundError: No such file.
@@ -73,23 +73,23 @@ class OnnxSegmenter(PixelClassifier):
             raise ValueError(f'onnxruntime {runtime.__version__} could not start on {device}: its CUDA libraries are '
                              'missing or of another version. Give --device cpu, or install what it asks for')
         self.device = torch.device(device or 'cuda') if on_gpu and torch.cuda.is_available() else torch.device('cpu')
-        self._read_facts()
+        self._read_metadata()
 
-    def _read_facts(self) -> None:
+    def _read_metadata(self) -> None:
         texts = self._session.get_modelmeta().custom_metadata_map
-        missing = [name for name in FACTS if FACT_PREFIX + name not in texts]
+        missing = [name for name in KEYS if PREFIX + name not in texts]
         if missing:
             raise ValueError(f'{self.name} does not say {", ".join(missing)} in its metadata: it is no file of '
                              'tools/export_onnx.py. Export the model from its config and checkpoint')
-        facts = {name: json.loads(texts[FACT_PREFIX + name]) for name in FACTS}
-        self.classes, self.palette = tuple(facts['classes']), np.array(facts['palette'], np.uint8)
-        self.bands, self.window, self.weights_sha256 = facts['bands'], facts['window'], facts['weights_sha256']
-        self.size = tuple(facts['size']) if facts['size'] else None
+        values = {name: json.loads(texts[PREFIX + name]) for name in KEYS}
+        self.classes, self.palette = tuple(values['classes']), np.array(values['palette'], np.uint8)
+        self.bands, self.window, self.weights_sha256 = values['bands'], values['window'], values['weights_sha256']
+        self.size = tuple(values['size']) if values['size'] else None
         if self.size:
             self.window = min(self.size)
 
-    def check_window(self, window: int, overlap: float) -> None:
-        super().check_window(window, overlap)
+    def check_options(self, window: int, overlap: float, batch: int = 1) -> None:
+        super().check_options(window, overlap, batch)
         if self.size and self.size[0] != self.size[1]:
             raise ValueError(f'{self.name} is for images of {self.size[0]} x {self.size[1]} px, and maps are made of '
                              'square windows: export it with --size N or --dynamic')
@@ -99,7 +99,7 @@ class OnnxSegmenter(PixelClassifier):
         if window % STRIDE:
             raise ValueError(f'window {window} must be a multiple of {STRIDE} px for an ONNX model')
 
-    def _inputs(self, images: Sequence[np.ndarray]) -> torch.Tensor:
+    def inputs(self, images: Sequence[np.ndarray]) -> torch.Tensor:
         return torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2))
 
     def _logits(self, inputs: torch.Tensor) -> torch.Tensor:
