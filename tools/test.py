@@ -9,10 +9,10 @@ quiet_imports()
 
 from egmim_mm.checkpoints import resolve_source  # noqa: E402
 from egmim_mm.checkpoints.sources import is_url  # noqa: E402
-from egmim_mm.engine.config_checks import check_testing  # noqa: E402
+from egmim_mm.checks import LaunchError, check_testing  # noqa: E402
 from egmim_mm.engine.console_runner import ConsoleRunner  # noqa: E402
 from egmim_mm.engine.device import adapt_to_device  # noqa: E402
-from egmim_mm.engine.errors import LaunchError, user_errors  # noqa: E402
+from egmim_mm.engine.errors import user_errors  # noqa: E402
 from egmim_mm.engine.launch import load_config, parse_run_args  # noqa: E402
 from egmim_mm.engine.work_dir_lock import sole_run  # noqa: E402
 

@@ -6,11 +6,10 @@ from egmim_mm.environment import quiet_imports
 
 quiet_imports()
 
-from egmim_mm.engine.config_checks import check_training  # noqa: E402
+from egmim_mm.checks import check_batch, check_labels, check_training  # noqa: E402
 from egmim_mm.engine.console_runner import ConsoleRunner  # noqa: E402
 from egmim_mm.engine.device import adapt_to_device  # noqa: E402
 from egmim_mm.engine.errors import user_errors  # noqa: E402
-from egmim_mm.engine.head_checks import check_batch  # noqa: E402
 from egmim_mm.engine.interruption import going_on  # noqa: E402
 from egmim_mm.engine.launch import load_config, parse_run_args  # noqa: E402
 from egmim_mm.engine.processes import rank_and_size  # noqa: E402
@@ -47,7 +46,9 @@ def main() -> None:
             check_batch(cfg)
             finished = start_or_resume(cfg, args.resume, args.backbone, args.allow_partial, args.trust_checkpoint)
             if not finished:
-                ConsoleRunner.from_cfg(cfg).train()
+                runner = ConsoleRunner.from_cfg(cfg)
+                check_labels(cfg)  # its warnings go to the log of the run
+                runner.train()
             elif rank_and_size(args.launcher)[0] == 0:
                 print(finished)
 

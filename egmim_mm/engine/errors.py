@@ -7,14 +7,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from egmim_mm.checkpoints import CheckpointError
+from egmim_mm.checks import LaunchError
 from egmim_mm.environment import EnvironmentProblem
 from egmim_mm.storage.tile_reading import TileReadError
 
 from .interruption import one_line_when_interrupted
-
-
-class LaunchError(RuntimeError):
-    """A command that contradicts itself or would overwrite an earlier run."""
 
 
 @contextmanager

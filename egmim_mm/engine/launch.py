@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from .option_checks import OptionAction, check_option_names
+from egmim_mm.checks import OptionAction, check_option_names
 
 
 def parse_run_args(parser: argparse.ArgumentParser) -> argparse.Namespace:

@@ -6,9 +6,9 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from egmim_mm.checkpoints import CheckpointError, newest_checkpoint, read_checkpoint
+from egmim_mm.checks import LaunchError
 from egmim_mm.evaluation.results import META_KEY, is_trained
 
-from .errors import LaunchError
 from .processes import rank_and_size
 from .recorded_settings import Change, compare_settings
 

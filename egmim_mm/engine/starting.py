@@ -2,8 +2,8 @@
 from mmengine.config import Config
 
 from egmim_mm.checkpoints import declared_source, describe_source, newest_checkpoint
+from egmim_mm.checks import LaunchError
 
-from .errors import LaunchError
 from .resuming import checkpoint_folder, set_up_resume
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from mmengine.logging import print_log
 
-from .errors import LaunchError
+from egmim_mm.checks import LaunchError
+
 from .processes import rank_and_size
 
 LOCK_FILE = 'run.lock'

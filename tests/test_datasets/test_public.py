@@ -6,11 +6,10 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmseg.datasets import ISPRSDataset
 
+from egmim_mm.checks import LaunchError, check_classes
 from egmim_mm.datasets import LabelBudgetSampler, SegmentationTiles, Vaihingen
 from egmim_mm.datasets.class_sets import ISAID_16, ISPRS_5, ISPRS_6, LOVEDA_7
 from egmim_mm.datasets.public import declared_metainfo
-from egmim_mm.engine.config_checks import check_classes
-from egmim_mm.engine.errors import LaunchError
 from egmim_mm.inference.segmenter import _class_names
 from egmim_mm.registry import DATASETS
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from egmim_mm.checkpoints import read_checkpoint, resolve_source
-from egmim_mm.engine.errors import LaunchError
+from egmim_mm.checks import LaunchError
 from egmim_mm.records.provenance import file_sha256
 
 

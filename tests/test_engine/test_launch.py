@@ -4,9 +4,9 @@ import torch
 from mmengine.config import Config
 
 from egmim_mm.checkpoints import CheckpointError
+from egmim_mm.checks import LaunchError
 from egmim_mm.engine import console_runner
 from egmim_mm.engine.device import adapt_to_device
-from egmim_mm.engine.errors import LaunchError
 from egmim_mm.engine.launch import load_config, settle_schedule
 from egmim_mm.engine.starting import start_or_resume
 

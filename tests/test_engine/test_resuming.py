@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from egmim_mm.checkpoints import CheckpointError, read_checkpoint
-from egmim_mm.engine.errors import LaunchError
+from egmim_mm.checks import LaunchError
 
 SCHEDULED = [
     {'optim_wrapper.optimizer.lr': 0.01},

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from mmengine.registry import MODELS
 
+from egmim_mm.checks import LaunchError
 from egmim_mm.engine import work_dir_lock
-from egmim_mm.engine.errors import LaunchError, user_errors
+from egmim_mm.engine.errors import user_errors
 from egmim_mm.engine.interruption import going_on, resume_command
 from egmim_mm.engine.work_dir_lock import sole_run
 

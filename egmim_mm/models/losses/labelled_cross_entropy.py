@@ -43,7 +43,8 @@ class LabelledCrossEntropyLoss(nn.Module):
         self.use_sigmoid, self.class_weight = use_sigmoid, class_weight
         self.loss_weight, self.loss_name = loss_weight, loss_name
 
-    def forward(self, cls_score: Tensor, label: Tensor, weight: Tensor | None = None, ignore_index: int = 255) -> Tensor:
+    def forward(self, cls_score: Tensor, label: Tensor, weight: Tensor | None = None,
+                ignore_index: int = 255) -> Tensor:
         """Loss of a batch.
 
         Args:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from egmim_mm.engine.errors import LaunchError
+from egmim_mm.checks import LaunchError
+from egmim_mm.checks.option_checks import OptionAction, check_option_names
 from egmim_mm.engine.launch import load_config
-from egmim_mm.engine.option_checks import OptionAction, check_option_names
 
 ROOT = Path(__file__).resolve().parents[2]
 UPERNET, DAPT = 'upernet_dubai', 'egmim_dapt_dubai'
@@ -36,7 +36,7 @@ def parse(words):
     (UPERNET, 'batch_size', 'no batch_size; did you mean train_dataloader.batch_size or val_dataloader.batch_size or'),
     (UPERNET, 'model.backbone.drop_path', 'did you mean model.backbone.drop_path_rate?'),
     (UPERNET, 'model.decode_head.num_class', 'did you mean model.decode_head.num_classes?'),
-    (UPERNET, 'model.decode_head.loss_decode.class_weights', 'did you mean model.decode_head.loss_decode.class_weight?'),
+    (UPERNET, 'model.decode_head.loss_decode.class_weights', 'mean model.decode_head.loss_decode.class_weight?'),
     (UPERNET, 'model.neck_.type', 'did you mean model.neck.type?'),
     (UPERNET, 'model.colour', 'model has no colour; there are _delete_, _scope_, auxiliary_head, backbone, data_pre'),
     (UPERNET, 'model.backbone.zebra', 'model.backbone has no zebra; there are '),
@@ -47,9 +47,9 @@ def parse(words):
     (UPERNET, 'train_dataloader.num_worker', 'did you mean train_dataloader.num_workers?'),
     (UPERNET, 'train_dataloader.sampler.buget', 'did you mean train_dataloader.sampler.budget?'),
     (UPERNET, 'train_dataloader.dataset.mask_value', 'did you mean train_dataloader.dataset.mask_values?'),
-    (UPERNET, 'train_dataloader.dataset.pipeline.2.crop', 'did you mean train_dataloader.dataset.pipeline.2.crop_size?'),
+    (UPERNET, 'train_dataloader.dataset.pipeline.2.crop', 'mean train_dataloader.dataset.pipeline.2.crop_size?'),
     (UPERNET, 'train_dataloader.dataset.pipeline.9.prob', 'train_dataloader.dataset.pipeline has the elements 0 to 6'),
-    (UPERNET, 'val_evaluator.prefix', 'val_evaluator is a list of 2; name the element by its number: val_evaluator.0.pre'),
+    (UPERNET, 'val_evaluator.prefix', 'val_evaluator is a list of 2; name the element by its number: val_evaluator.0'),
     (UPERNET, 'val_evaluator.1.width', 'did you mean val_evaluator.1.widths?'),
     (UPERNET, 'optim_wrapper.optimizer.weight_decai', 'did you mean optim_wrapper.optimizer.weight_decay?'),
     (UPERNET, 'optim_wrapper.accumulative_count', 'did you mean optim_wrapper.accumulative_counts?'),
@@ -65,7 +65,7 @@ def parse(words):
     (DAPT, 'model.mask_generator.polici', 'did you mean model.mask_generator.policy?'),
     (DAPT, 'train_dataloader.dataset.min_sizes', 'did you mean train_dataloader.dataset.min_size?'),
     # a variable of the config file, which was copied when the file was read
-    (UPERNET, 'train_pipeline.2.crop_size', 'did you mean train_dataloader.dataset.pipeline.2.crop_size?'),
+    (UPERNET, 'train_pipeline.2.crop_size', 'mean train_dataloader.dataset.pipeline.2.crop_size?'),
     (UPERNET, 'tiles.data_root', 'did you mean train_dataloader.dataset.data_root or '),
     (UPERNET, 'norm_cfg.type', 'did you mean model.decode_head.norm_cfg.type or '),
 ])

@@ -7,15 +7,15 @@ from mmengine.config import Config
 
 from egmim_mm.datasets.public import declared_metainfo
 
-from .errors import LaunchError
 from .head_checks import check_heads, heads_of
+from .launch_error import LaunchError
 
 __all__ = ['check_classes', 'check_testing', 'check_training']
 
 # What writes the curves elsewhere, and the packages it imports when it is built
 _BACKEND_PACKAGES = dict(
-    TensorboardVisBackend='tensorboard', WandbVisBackend='wandb', MLflowVisBackend='mlflow', ClearMLVisBackend='clearml',
-    NeptuneVisBackend='neptune', DVCLiveVisBackend='dvclive', AimVisBackend='aim')
+    TensorboardVisBackend='tensorboard', WandbVisBackend='wandb', MLflowVisBackend='mlflow',
+    ClearMLVisBackend='clearml', NeptuneVisBackend='neptune', DVCLiveVisBackend='dvclive', AimVisBackend='aim')
 _PARTS = dict(train=('train_dataloader', 'train_cfg', 'optim_wrapper'),
               val=('val_dataloader', 'val_cfg', 'val_evaluator'),
               test=('test_dataloader', 'test_cfg', 'test_evaluator'))

@@ -8,7 +8,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .errors import LaunchError
+from .launch_error import LaunchError
 
 __all__ = ['check_batch', 'check_heads', 'heads_of']
 

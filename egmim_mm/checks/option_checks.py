@@ -13,7 +13,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import IterBasedTrainLoop, LogProcessor, Runner, TestLoop, ValLoop
 from torch.utils.data import DataLoader
 
-from .errors import LaunchError
+from .launch_error import LaunchError
 
 __all__ = ['OptionAction', 'check_option_names']
 
