@@ -32,7 +32,9 @@ WRITE_OPTIONS = dict(READ_OPTIONS, GDAL_PAM_ENABLED='NO')
 _NO_RASTERS = {'dat', 'err', 'gen', 'gpkg', 'gpkg.zip', 'hdr', 'kml', 'kmz', 'lbl', 'map', 'mbtiles', 'pdf', 'rda',
                'sqlite', 'xml', 'xyz'}
 RAW_SUFFIXES = ('.bil', '.bin', '.bip', '.bsq', '.dat', '.raw')  # rasters if a header .hdr lies beside them
-_COMPANIONS = re.compile(r'\.(aux\.xml|hdr|ovr|msk|prj|rrd|rde|ige|[a-z]{2}w|[a-z]{3,4}w|wld)$', re.IGNORECASE)
+_COMPANIONS = re.compile(
+    r'\.(aux\.xml|hdr|ovr|msk|prj|rrd|rde|ige|wld|(tf|tif|tiff|jg|jpg|jpeg|pg|png|bp|gf|j2|jp2)w)$',
+    re.IGNORECASE)
 
 
 def open_raster(path: str | Path) -> DatasetReader:

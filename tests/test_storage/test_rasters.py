@@ -9,7 +9,7 @@ from egmim_mm.datasets import UnlabeledTiles
 from egmim_mm.records.provenance import write_json
 from egmim_mm.storage.band_scaling import load_scaling, measure_bands
 from egmim_mm.storage.raster_rows import RasterRows
-from egmim_mm.storage.rasters import open_raster, parse_nodata, read_samples
+from egmim_mm.storage.rasters import find_rasters, open_raster, parse_nodata, read_samples
 from egmim_mm.storage.tile_pairs import check_pair_size
 from egmim_mm.storage.tile_reading import TileReadError
 
@@ -105,6 +105,16 @@ def test_tiles_that_are_read_as_they_are_must_lie_in_one_place(tmp_path):
             check_pair_size(*pair)
     write_raster(tmp_path / 'b.tif', labels, crs=None, transform=None)  # without a place the size decides
     check_pair_size(*pair)
+
+
+def test_what_counts_as_a_raster_in_a_folder(tmp_path):
+    for name, driver in (('a.tif', 'GTiff'), ('sub/b.IMG', 'HFA'), ('c.dat', 'ENVI')):
+        write_raster(tmp_path / name, scene()[0], driver=driver)
+    for name in ('a.tfw', 'a.tif.aux.xml', 'table.dat', 'raw.raw', 'notes.txt', 'labels.gpkg', '.hidden.tif'):
+        (tmp_path / name).write_bytes(b'x')
+    rasters, others = find_rasters(tmp_path)
+    assert rasters == ['a.tif', 'c.dat', 'sub/b.IMG']
+    assert others == ['labels.gpkg', 'notes.txt', 'raw.raw', 'table.dat']
 
 
 def test_rasters_that_pillow_does_not_read_are_named(tmp_path):
