@@ -97,7 +97,7 @@ def test_names_that_nothing_reads_are_refused(config, name, says):
     (UPERNET, {'val_evaluator.0.bootstrap_draws': 0, 'val_evaluator.0.collect_device': 'gpu'}),
     (UPERNET, {'log_processor.window_size': 5, 'auto_scale_lr.enable': True, 'visualizer.vis_backends.0.type': 'x'}),
     (UPERNET, {'model.type': 'CascadeEncoderDecoder', 'model.num_stages': 2}),
-    (DAPT, {'model.backbone.drop_path_rate': 0.1, 'model.anchor': None, 'model.mask_generator.beta': 0.1}),
+    (DAPT, {'model.backbone.drop_path_rate': 0.1, 'model.mask_generator.beta': 0.1}),
     (DAPT, {'train_dataloader.dataset.on_error': 'skip', 'default_hooks.health.interval': 0}),
 ])
 def test_names_that_something_reads_pass(config, options):

@@ -157,7 +157,8 @@ def test_truncated_files_leave_nothing(segmenter, noise, write_image, tmp_path, 
 
 
 @pytest.mark.parametrize('options, says', [(dict(window=0), 'window 0'), (dict(overlap=0.95), 'overlap 0.95'),
-                                           (dict(batch=0), '--batch 0'), (dict(target='in.tif'), 'overwritten by')])
+                                           (dict(batch=0), '--batch 0'),
+                                           (dict(target='in.tif'), 'overwritten by a map')])
 def test_bad_options_touch_nothing(segmenter, noise, write_raster, tmp_path, options, says):
     source = write_raster(tmp_path / 'in.tif', noise(40, 40))
     content = source.read_bytes()

@@ -1,6 +1,11 @@
 """tools/predict.py: folders, interrupted runs, broken files, several processes."""
 import hashlib
+import os
+import re
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +14,8 @@ import rasterio
 from PIL import Image
 
 from egmim_mm.inference import Segmenter
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -136,26 +143,110 @@ def test_polygons_are_made_of_maps_that_are_there(tiny, weights, imagery, call, 
 
 @pytest.mark.parametrize('options, says', [
     (['--overlap', 2], 'overlap 2.0 must lie in'), (['--window', -3], 'window -3'), (['--batch', 0], '--batch 0'),
-    (['--scaling', 'nowhere.json'], 'nowhere.json')])
+    (['--scaling', 'nowhere.json'], 'nowhere.json'), (['--device', 'abacus'], 'device abacus cannot be used'),
+    (['--device', 'cuda:77'], 'device cuda:77 cannot be used')])
 def test_mistakes_end_in_one_line_before_anything_is_written(tiny, weights, imagery, call, tmp_path, options, says):
-    with pytest.raises(SystemExit, match=says):
-        call('predict', tiny.upernet, weights, imagery, '--out', tmp_path / 'maps', *options)
+    assert says in refused(call, tiny.upernet, weights, imagery, '--out', tmp_path / 'maps', *options)
     assert not (tmp_path / 'maps').exists()
 
 
+def refused(call, *arguments) -> str:
+    """The one line that the tool ends with."""
+    with pytest.raises(SystemExit) as stopped:
+        call('predict', *arguments)
+    line = str(stopped.value.code)
+    assert line.startswith('Error: ') and '\n' not in line
+    return line
+
+
 def test_inputs_that_are_not_there_or_collide(tiny, weights, imagery, call, tmp_path):
-    command = ('predict', tiny.upernet, weights)
-    with pytest.raises(SystemExit, match='nowhere.tif does not exist'):
-        call(*command, 'nowhere.tif', '--out', tmp_path / 'maps')
+    command, out = (call, tiny.upernet, weights), ('--out', tmp_path / 'maps')
+    assert 'nowhere.tif does not exist' in refused(*command, 'nowhere.tif', *out)
     (tmp_path / 'empty').mkdir()
-    with pytest.raises(SystemExit, match='no rasters in'):
-        call(*command, tmp_path / 'empty', '--out', tmp_path / 'maps')
+    assert 'no rasters in' in refused(*command, tmp_path / 'empty', *out)
     (imagery / 'a.tiff').write_bytes((imagery / 'a.tif').read_bytes())
-    with pytest.raises(SystemExit, match='would both become'):
-        call(*command, imagery, '--out', tmp_path / 'maps')
-    with pytest.raises(SystemExit, match='a.tif would be overwritten by a map'):
-        call(*command, imagery / 'a.tif', '--out', imagery)
+    assert 'would both become' in refused(*command, imagery, *out)
+    assert 'a.tif would be overwritten by a map' in refused(*command, imagery / 'a.tif', '--out', imagery)
     (imagery / 'a.tiff').unlink()
+    (tmp_path / 'others').mkdir()
+    (tmp_path / 'others' / 'a.tif').write_bytes((imagery / 'a.tif').read_bytes())
+    line = refused(*command, imagery, tmp_path / 'others', *out)
+    assert f'{imagery}/a.tif and {tmp_path}/others/a.tif would both become {tmp_path}/maps/a.tif' in line
     (imagery / 'a.png').write_bytes((imagery / 'd.png').read_bytes())
-    with pytest.raises(SystemExit, match='would both be written to .*a.gpkg'):
-        call(*command, imagery, '--out', tmp_path / 'maps', '--polygons')
+    assert re.search('would both be written to .*a.gpkg', refused(*command, imagery, *out, '--polygons'))
+    assert not (tmp_path / 'maps').exists()
+
+
+def test_an_output_folder_that_is_none(tiny, weights, imagery, call, tmp_path):
+    (tmp_path / 'file').write_text('mine')
+    for out in (tmp_path / 'file', tmp_path / 'file' / 'maps'):
+        assert f'the maps cannot be written into {out}' in refused(call, tiny.upernet, weights, imagery, '--out', out)
+    assert (tmp_path / 'file').read_text() == 'mine'
+
+
+def test_weights_and_configs_that_do_not_belong_together(tiny, weights, imagery, call, tmp_path):
+    out = ('--out', tmp_path / 'maps')
+    line = refused(call, tiny.upernet, weights, imagery, *out, '--cfg-options', 'model.decode_head.channels=16')
+    assert f"{weights} does not hold the weights of this config's model" in line
+    assert re.search(r'Tensors: \d+ resized, such as decode_head\.\S+: \(\S.*\) for \(', line)
+    line = refused(call, tiny.upernet, weights, imagery, *out, '--cfg-options', 'model.auxiliary_head=None')
+    assert re.search(r'\d+ unknown, such as auxiliary_head', line)
+    (tmp_path / 'weights.pth').write_bytes(b'no checkpoint')
+    assert 'weights.pth' in refused(call, tiny.upernet, tmp_path / 'weights.pth', imagery, *out)
+    assert 'no segmentation config' in refused(call, tiny.egmim, weights, imagery, *out)
+    assert 'nowhere.py' in refused(call, 'nowhere.py', weights, imagery, *out)
+    assert not (tmp_path / 'maps').exists()
+
+
+def test_rasters_that_do_not_fit_are_named_in_a_line_each(tiny, weights, call, tmp_path, capfd, write_image):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 46, 3), np.uint8)
+    write_image(tmp_path / 'in/no_place.tif', pixels)  # no CRS: neither has the map
+    bands = dict(driver='GTiff', height=40, width=46, count=5, dtype='uint8')
+    with rasterio.open(tmp_path / 'in/bands.tif', 'w', **bands, crs='EPSG:32632') as file:
+        file.write(np.ones((5, 40, 46), np.uint8))
+    (tmp_path / 'in/text.tif').write_text('no raster')
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        call('predict', tiny.upernet, weights, tmp_path / 'in', '--out', tmp_path / 'maps')
+    assert stopped.value.code == 1
+    shown = capfd.readouterr()
+    lines = [line for line in shown.out.splitlines() if line.startswith('Failed: ')]
+    assert len(lines) == 2 and '1 maps in' in shown.out and 'Traceback' not in shown.err
+    assert 'bands.tif: has 5 bands, the model takes 3; choose them, for example --bands 1 2 3' in shown.out
+    assert 'text.tif: not a raster that GDAL can read' in shown.out
+    with rasterio.open(tmp_path / 'maps/no_place.tif') as file:
+        assert file.crs is None and file.shape == (40, 46)
+    assert list(hashes(tmp_path / 'maps')) == ['no_place.tif']
+
+
+def test_ctrl_c_ends_with_a_line_and_resume_goes_on(tiny, weights, call, tmp_path, capsys, write_image):
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        write_image(tmp_path / f'in/{number}.tif', rng.integers(0, 256, (64, 64, 3), np.uint8))
+    write_image(tmp_path / 'in/large.tif', rng.integers(0, 256, (20_000, 300, 3), np.uint8))  # takes many seconds
+    out = tmp_path / 'maps'
+    call('predict', tiny.upernet, weights, *(tmp_path / f'in/{number}.tif' for number in range(2)), '--out', out)
+    kept = hashes(out)
+    command = [sys.executable, 'tools/predict.py', tiny.upernet, weights, tmp_path / 'in', '--out', out, '--device',
+               'cpu', '--resume']
+    # a test run in the background ignores SIGINT, and its children would
+    process = subprocess.Popen(
+        [str(word) for word in command], cwd=ROOT, env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1'),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    try:
+        end = time.monotonic() + 120
+        while not list(out.glob('.large*')) and process.poll() is None and time.monotonic() < end:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        shown = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130, shown
+    line = shown[1].strip().splitlines()[-1]
+    assert line == (f'Interrupted: 2 of 4 maps in {out} are complete; the same command with --resume makes the others')
+    assert 'Traceback' not in shown[1] and 'maps in' not in shown[0]
+    assert hashes(out) == kept  # nothing half made, nothing hidden
+    (tmp_path / 'in/large.tif').unlink()
+    call('predict', tiny.upernet, weights, tmp_path / 'in', '--out', out, '--resume')
+    assert '1 maps in' in (printed := capsys.readouterr().out) and '2 were there' in printed
