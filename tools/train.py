@@ -10,6 +10,7 @@ from egmim_mm.engine.console_runner import ConsoleRunner  # noqa: E402
 from egmim_mm.engine.device import adapt_to_device  # noqa: E402
 from egmim_mm.engine.errors import user_errors  # noqa: E402
 from egmim_mm.engine.head_checks import check_batch  # noqa: E402
+from egmim_mm.engine.label_checks import check_labels  # noqa: E402
 from egmim_mm.engine.launch import load_config, parse_run_args  # noqa: E402
 from egmim_mm.engine.starting import start_or_resume  # noqa: E402
 
@@ -41,7 +42,9 @@ def main() -> None:
         check_batch(cfg)
         if args.seed is not None:
             cfg.randomness = dict(cfg.get('randomness', {}), seed=args.seed)
-        ConsoleRunner.from_cfg(cfg).train()
+        runner = ConsoleRunner.from_cfg(cfg)
+        check_labels(cfg)  # its warnings go to the log of the run
+        runner.train()
 
 
 if __name__ == '__main__':
