@@ -150,10 +150,9 @@ def test_pretraining(fake_gpu, name, device):
     init_default_scope('mmpretrain')
     cfg = Config.fromfile(BASE / f'models/{name}.py').model
     cfg.backbone.update(arch=ARCH, img_size=64, window_size=4)
-    cfg.head.in_channels, cfg.structure_head.in_channels = 128, (16, 32)
     model = faked(MODELS.build(cfg), fake_gpu, device)
     model.set_iteration(500, 1000, 0)
-    model._rescaled = True  # step 200, once in a run, may wait
+    model.balance._is_set = True  # step 200, once in a run, may wait
     with fake_gpu:
         images = torch.zeros(2, 3, 64, 64, dtype=torch.uint8, device=device)
         check(traced(model, 'dapt', dict(inputs=images, data_samples=[DataSample() for _ in range(2)]), device))
@@ -169,8 +168,6 @@ def test_fine_tuning(fake_gpu, monkeypatch, device):
     cfg.data_preprocessor.update(size=(64, 64), bgr_to_rgb=False)
     for head in (cfg.decode_head, cfg.auxiliary_head):
         head.update(channels=16, norm_cfg=dict(type='BN'))
-        head.loss_decode.avg_non_ignore = False
-    cfg.decode_head.in_channels, cfg.auxiliary_head.in_channels = [16, 32, 64, 128], 64
     model = faked(MODELS.build(cfg), fake_gpu, device)
     with fake_gpu:
         samples = []
