@@ -13,8 +13,8 @@ class BridgedCheckpoint:
     Example: ``init_cfg=dict(type='egmim_mm.BridgedCheckpoint', source='work_dirs/egmim_dapt_vaihingen')``.
 
     Args:
-        source (str): Checkpoint file, work dir or URL.
-        allow_partial, trust (bool): See :func:`load_backbone`.
+        source: Checkpoint file, work dir or URL.
+        allow_partial, trust: See :func:`load_backbone`.
     """
 
     def __init__(self, source: str, allow_partial: bool = False, trust: bool = False) -> None:

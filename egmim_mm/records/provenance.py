@@ -2,7 +2,6 @@
 import hashlib
 import json
 import math
-import os
 import platform
 import subprocess
 from importlib import metadata
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from .whole_files import write_whole
 
 __all__ = ['device_description', 'file_sha256', 'git_state', 'package_versions', 'plain', 'write_json']
 
@@ -71,19 +72,12 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, (bool, int, str)) else str(value)
 
 
-def write_json(path, document: dict[str, Any]) -> None:
+def write_json(path: str | Path, document: dict[str, Any]) -> None:
     """Write a JSON file in one step: a reader, or a crash, sees the old file or the new one."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
-        temporary.write_text(json.dumps(plain(document), indent=2, allow_nan=False) + '\n')
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, (json.dumps(plain(document), indent=2, allow_nan=False) + '\n').encode())
 
 
-def file_sha256(path) -> str:
+def file_sha256(path: str | Path) -> str:
     """SHA-256 of a file as 64 hexadecimal digits.
 
     Raises:
