@@ -13,6 +13,7 @@ from egmim_mm.engine.errors import user_errors  # noqa: E402
 from egmim_mm.engine.interruption import going_on  # noqa: E402
 from egmim_mm.engine.launch import load_config, parse_run_args  # noqa: E402
 from egmim_mm.engine.processes import rank_and_size  # noqa: E402
+from egmim_mm.engine.resuming import checkpoint_folder  # noqa: E402
 from egmim_mm.engine.starting import start_or_resume  # noqa: E402
 from egmim_mm.engine.work_dir_lock import sole_run  # noqa: E402
 
@@ -38,7 +39,7 @@ def main() -> None:
     args = parse_args()
     with user_errors():
         cfg = load_config(args.config, args.work_dir, args.cfg_options)
-        with sole_run(cfg.work_dir, args.launcher), going_on(cfg.work_dir):
+        with sole_run(cfg.work_dir, args.launcher), going_on(checkpoint_folder(cfg)):
             check_training(cfg)
             if args.seed is not None:
                 cfg.randomness = dict(cfg.get('randomness', {}), seed=args.seed)

@@ -32,9 +32,9 @@ def has_merged_channels(key: str, weight: Tensor, norm_before_reduction: bool) -
     """Whether the last axis of a weight holds the 4 C channels of a merged patch.
 
     Args:
-        key (str): In the naming of our backbone.
-        weight (Tensor): Its value.
-        norm_before_reduction (bool): True for Swin, False for Swin V2, whose norm comes after the reduction.
+        key: In the naming of our backbone.
+        weight: Its value.
+        norm_before_reduction: True for Swin, False for Swin V2, whose norm comes after the reduction.
     """
     merged = key.endswith('.reduction.weight') or (norm_before_reduction and '.norm.' in key)
     return _MERGING in key and merged and weight.ndim > 0 and weight.shape[-1] % 4 == 0

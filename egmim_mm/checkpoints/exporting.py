@@ -115,15 +115,16 @@ def convert_file(source: str, target: Path, to: str = 'egmim', trust: bool = Fal
         raise CheckpointError(f'{target}: OpenMMLab reads no .safetensors, so --to {to} needs a .pth')
     if target.exists():
         raise CheckpointError(f'{target} exists: choose another name')
-    path, found, lineage = read_backbone(source, trust)
-    for key, weight in found.weights.items():
+    path, backbone, lineage = read_backbone(source, trust)
+    for key, weight in backbone.weights.items():
         if not torch.isfinite(weight.float()).all():
             raise CheckpointError(f'{path}: {key} holds NaN or infinity')
     digest = file_sha256(path)
     lineage = [*lineage, dict(experiment='convert_checkpoint', config=None, iterations=0, seed=None, source=digest)]
-    meta = dict(format='pt', layout=to, source_sha256=digest, source_format=found.format, egmim_mm=__version__)
+    meta = dict(format='pt', layout=to, source_sha256=digest, source_format=backbone.format, egmim_mm=__version__)
     # copies: safetensors refuses tensors that share memory
-    weights = {k: v.clone(memory_format=torch.contiguous_format) for k, v in export_weights(found.weights, to).items()}
+    exported = export_weights(backbone.weights, to)
+    weights = {k: v.clone(memory_format=torch.contiguous_format) for k, v in exported.items()}
     partial = target.with_name(f'.{target.name}.partial')
     target.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -13,9 +13,9 @@ class BridgedCheckpoint:
     Example: ``init_cfg=dict(type='egmim_mm.BridgedCheckpoint', source='work_dirs/egmim_dapt_vaihingen')``.
 
     Args:
-        source (str): Checkpoint file, work dir or URL.
-        allow_partial (bool): Accept weights of which less than 99 % fits; see :func:`load_backbone`.
-        trust (bool): Unpickle everything in the file. It can run code of its author.
+        source: Checkpoint file, work dir or URL.
+        allow_partial: Accept weights of which less than 99 % fits; see :func:`load_backbone`.
+        trust: Unpickle everything in the file. It can run code of its author.
     """
 
     def __init__(self, source: str, allow_partial: bool = False, trust: bool = False) -> None:

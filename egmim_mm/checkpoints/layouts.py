@@ -109,7 +109,7 @@ def convert(checkpoint: dict) -> Conversion:
     """Weights of a known layout -> those of :class:`MaskedSwinTransformer` or ``V2``.
 
     Args:
-        checkpoint (dict): As read.
+        checkpoint: As read.
 
     Raises:
         CheckpointError: No weights, or no Swin of a known layout.
@@ -129,9 +129,9 @@ def convert(checkpoint: dict) -> Conversion:
 
 def _candidates(weights: Weights):
     """Layouts and prefixes under which a patch embedding was found; the model's own before copies of it."""
-    found = [(layout, key.removesuffix(layout.anchor)) for key in weights for layout in LAYOUTS
+    places = [(layout, key.removesuffix(layout.anchor)) for key in weights for layout in LAYOUTS
              if key == layout.anchor or key.endswith('.' + layout.anchor)]
-    return sorted(found, key=lambda f: (bool(_COPIES.search(f[1])), len(f[1]), f[1]))
+    return sorted(places, key=lambda place: (bool(_COPIES.search(place[1])), len(place[1]), place[1]))
 
 
 def _name(layout: Layout, keys) -> str:

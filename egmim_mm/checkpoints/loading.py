@@ -24,10 +24,10 @@ def convert_state_dict(state_dict: dict[str, Tensor]) -> tuple[dict[str, Tensor]
     backbone may stand under any prefix.
 
     Args:
-        state_dict (dict): Weights, possibly wrapped in ``state_dict`` / ``model`` / ... and prefixed ``module.``.
+        state_dict: Weights, possibly wrapped in ``state_dict`` / ``model`` / ... and prefixed ``module.``.
 
     Returns:
-        tuple[dict, str]: Converted weights without recomputable buffers, and the name of the layout.
+        Converted weights without recomputable buffers, and the name of the layout.
 
     Raises:
         CheckpointError: Empty, or no Swin backbone in it.
@@ -73,41 +73,41 @@ def load_backbone(backbone: nn.Module, source: str, allow_partial: bool = False,
     Position tables are resized to the window, the patch embedding is adapted to the number of input bands.
 
     Args:
-        backbone (MaskedSwinTransformer): Changed in place.
-        source (str): Checkpoint file, work dir or URL.
-        allow_partial (bool): Accept less than 99 % of the backbone's parameters.
-        trust (bool): See :func:`read_checkpoint`.
+        backbone: Changed in place.
+        source: Checkpoint file, work dir or URL.
+        allow_partial: Accept less than 99 % of the backbone's parameters.
+        trust: See :func:`read_checkpoint`.
 
     Returns:
-        LoadReport: What became of every key.
+        What became of every key.
 
     Raises:
         CheckpointError: Unreadable, unsafe, another architecture, weights with NaN, or too little loaded.
             The backbone is unchanged then.
     """
-    path, found, _ = read_backbone(source, trust)
+    path, conversion, _ = read_backbone(source, trust)
     own = dict(backbone.named_parameters())
-    report = LoadReport(path, found.format, outside=found.outside)
+    report = LoadReport(path, conversion.format, outside=conversion.outside)
     matched = {}
     for key, parameter in own.items():
-        if key not in found.weights:
+        if key not in conversion.weights:
             report.missing.append(key)
             continue
-        weight = _fit(key, found.weights[key], parameter, report)
+        weight = _fit(key, conversion.weights[key], parameter, report)
         if weight is None:
             continue
         if not torch.isfinite(weight).all():
             raise CheckpointError(f'{path}: {key} holds NaN or infinity')
         matched[key] = weight
     report.loaded = list(matched)
-    report.unused = [k for k in found.weights if k not in own]
+    report.unused = [k for k in conversion.weights if k not in own]
     report.share = sum(own[k].numel() for k in matched) / sum(p.numel() for p in own.values())
     if 'mask_token' in report.missing:
         report.notes.append('The mask token is not in the checkpoint: it starts from random values.')
     elif 'mask_token' in matched and not matched['mask_token'].any():
         report.notes.append('The mask token of the checkpoint is zero: it starts from random values.')
     if report.share < 0.99 and not allow_partial:
-        raise CheckpointError(f'{report}\nThe checkpoint holds a {describe_arch(found.weights)}.\n'
+        raise CheckpointError(f'{report}\nThe checkpoint holds a {describe_arch(conversion.weights)}.\n'
                               'Less than 99 % fits: the checkpoint is of another architecture or arch setting '
                               '(embed_dims, depths, num_heads, in_channels). Use the same arch in both configs, or '
                               'allow_partial=True (--allow-partial) if this is what you want.')

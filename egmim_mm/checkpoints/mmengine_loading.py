@@ -15,7 +15,7 @@ def load_weights_only(trust: bool = False) -> None:
     of model zoos (``open-mmlab://`` and the like) are refused, as they go the same way.
 
     Args:
-        trust (bool): Unpickle everything after all.
+        trust: Unpickle everything after all.
     """
 
     def load_from_safely(filename: str, map_location=None) -> dict[str, Any]:

@@ -135,9 +135,9 @@ def _expected_digits(fragment: str, name: str) -> str:
 
 
 def _check_digest(path: Path, digits: str, what: str) -> None:
-    if digits and not (found := file_sha256(path)).startswith(digits):
-        raise CheckpointError(f'{what}: the SHA-256 should begin with {digits}, but is {found}. The file was replaced, '
-                              'or is damaged; nothing was loaded')
+    if digits and not (digest := file_sha256(path)).startswith(digits):
+        raise CheckpointError(f'{what}: the SHA-256 should begin with {digits}, but is {digest}. The file was '
+                              'replaced, or is damaged; nothing was loaded')
 
 
 def _wait_for(path: Path, url: str) -> None:

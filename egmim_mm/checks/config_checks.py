@@ -79,8 +79,8 @@ def _check_parts(cfg: Config, needed: str) -> None:
                               f'{"be trained" if needed == "train" else "be tested"} needs {", ".join(names)}')
         if absent and len(absent) < len(names):
             given = [name for name in names if name not in absent]
-            raise LaunchError(f'{", ".join(absent)}: None, but {", ".join(given)} is given: set all three, or all to None '
-                              'to go without')
+            raise LaunchError(f'{", ".join(absent)}: None, but {", ".join(given)} is given: set all three, or all to '
+                              'None to go without')
 
 
 def _check_iterations(cfg: Config) -> None:

@@ -92,7 +92,9 @@ def check_batch(cfg: Config) -> None:
     processes = int(os.environ.get('WORLD_SIZE') or os.environ.get('SLURM_NTASKS') or 1)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmseg'), torch.device('meta'):
         for name, head in heads_of(cfg.get('model') or {}):
-            norms = _norms_of_one_pixel(MODELS.build(head))  # without memory for weights
+            widths = dict(in_channels=[8] * len(head.in_index)) if isinstance(head.get('in_index'), (list, tuple)) else (
+                dict(in_channels=8))  # any: what a head normalises does not depend on them
+            norms = _norms_of_one_pixel(MODELS.build(widths | dict(head)))  # without memory for weights
             if any(not isinstance(norm, nn.SyncBatchNorm) or processes == 1 for norm in norms):
                 raise LaunchError(
                     f'{name} pools each image to one pixel and normalises it over the batch, so it needs 2 images per '

@@ -38,7 +38,7 @@ def one_line_when_interrupted(line: str) -> Iterator[None]:
         elif not _asked:
             _asked.append(time.monotonic())
             # torch would report at exit that workers of a loader, which were stopped as well, have died
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGCHLD, lambda number, frame: None)
             raise KeyboardInterrupt
         elif time.monotonic() - _asked[0] > _GRACE_S:
             os._exit(EXIT_CODE)
@@ -60,14 +60,21 @@ def one_line_when_interrupted(line: str) -> Iterator[None]:
 
 
 @contextmanager
-def going_on(work_dir: str | Path) -> Iterator[None]:
-    """Name the last checkpoint of a work dir and the command that resumes it, when a training is interrupted."""
+def going_on(folder: Path) -> Iterator[None]:
+    """When a training is interrupted, name its last checkpoint and the command that resumes it.
+
+    Args:
+        folder: Where it saves its checkpoints.
+
+    Raises:
+        Interrupted: With that line.
+    """
     try:
         yield
     except BaseException as error:
         if not _stopped(error):
             raise
-        last = newest_checkpoint(Path(work_dir))
+        last = newest_checkpoint(folder)
         raise Interrupted(f'Interrupted. Last checkpoint: {last}; go on with: {resume_command(sys.argv)}' if last else
                           'Interrupted before the first checkpoint: start again with the same command') from None
 

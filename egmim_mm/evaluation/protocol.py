@@ -12,7 +12,7 @@ def class_names(dataset: Any) -> list[str] | None:
     return list(classes) if classes else None
 
 
-def split_facts(dataset_cfg: dict | None, dataset: Any = None) -> dict[str, Any]:
+def describe_split(dataset_cfg: dict | None, dataset: Any = None) -> dict[str, Any]:
     """Which files a data set is made of.
 
     Args:
@@ -23,14 +23,14 @@ def split_facts(dataset_cfg: dict | None, dataset: Any = None) -> dict[str, Any]
         ``type``, the keys of ``DATASET_KEYS`` that are set, ``num_tiles``.
     """
     cfg = dict(dataset_cfg or {})
-    facts = {'type': cfg.get('type', type(dataset).__name__)}
-    facts.update({key: cfg[key] for key in DATASET_KEYS if cfg.get(key)})
+    split = {'type': cfg.get('type', type(dataset).__name__)}
+    split.update({key: cfg[key] for key in DATASET_KEYS if cfg.get(key)})
     if dataset is not None:
-        facts['num_tiles'] = len(dataset)
-    return facts
+        split['num_tiles'] = len(dataset)
+    return split
 
 
-def label_facts(sampler_cfg: dict | None, sampler: Any = None) -> dict[str, Any]:
+def describe_labels(sampler_cfg: dict | None, sampler: Any = None) -> dict[str, Any]:
     """Which tiles' labels a run may use.
 
     Args:
@@ -42,17 +42,17 @@ def label_facts(sampler_cfg: dict | None, sampler: Any = None) -> dict[str, Any]
         sampler draws from all tiles of the split.
     """
     cfg = dict(sampler_cfg or {})
-    facts = {'sampler': cfg.get('type', type(sampler).__name__)}
+    labels = {'sampler': cfg.get('type', type(sampler).__name__)}
     for key in SAMPLER_KEYS:
         value = getattr(sampler, key, cfg.get(key))
         if value is not None:
-            facts[key] = value
+            labels[key] = value
     names: list[str] | None = getattr(sampler, 'tile_names', None)
-    facts['tiles'] = None if names is None else list(names)
-    return facts
+    labels['tiles'] = None if names is None else list(names)
+    return labels
 
 
-def training_facts(cfg: dict, dataloader: Any, seed: int | None, processes: int) -> dict[str, Any]:
+def describe_training(cfg: dict, dataloader: Any, seed: int | None, processes: int) -> dict[str, Any]:
     """The training half of the protocol.
 
     Args:
@@ -70,8 +70,8 @@ def training_facts(cfg: dict, dataloader: Any, seed: int | None, processes: int)
     accumulated = (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
     return dict(
         classes=class_names(dataloader.dataset),
-        split=split_facts(loader_cfg.get('dataset'), dataloader.dataset),
-        labels=label_facts(loader_cfg.get('sampler'), dataloader.sampler),
+        split=describe_split(loader_cfg.get('dataset'), dataloader.dataset),
+        labels=describe_labels(loader_cfg.get('sampler'), dataloader.sampler),
         batch_size=batch_size * processes * accumulated if batch_size else None,
         max_iters=(cfg.get('train_cfg') or {}).get('max_iters'),
         seed=seed)
@@ -81,7 +81,7 @@ def check_same_data(before: dict[str, Any] | None, now: dict[str, Any]) -> None:
     """Compare the training data of a resumed run with those it began with.
 
     Args:
-        before: Of :func:`training_facts`, from its checkpoint; None = not known.
+        before: Of :func:`describe_training`, from its checkpoint; None = not known.
         now: The same, of the data that are there now.
 
     Raises:

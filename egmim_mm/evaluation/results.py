@@ -6,13 +6,13 @@ from typing import Any
 
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
-from mmengine.runner import BaseLoop
+from mmengine.runner import BaseLoop, Runner
 
 from egmim_mm.checkpoints import run_source
 from egmim_mm.records.provenance import device_description, file_sha256, git_state, package_versions, plain, write_json
 from egmim_mm.registry import HOOKS
 
-from .protocol import check_same_data, class_names, split_facts, training_facts
+from .protocol import check_same_data, class_names, describe_split, describe_training
 
 META_KEY = 'egmim_mm'
 LOSS_WINDOW = 50
@@ -49,7 +49,7 @@ class ResultsHook(Hook):
         self.out_file = out_file
         self._training: dict[str, Any] | None = None  # protocol of the training run
         self._source: dict | None = None
-        self._evaluation: dict[str, Any] = {}  # what the last evaluation found
+        self._evaluation: dict[str, Any] = {}  # its metrics, classes and split
         self._iteration: int | None = None
         self._earlier_s = 0.0  # training time before a resume
         self._train_start: float | None = None
@@ -58,33 +58,33 @@ class ResultsHook(Hook):
         self._ended = False
 
     # ---- training ----
-    def before_train(self, runner) -> None:
+    def before_train(self, runner: Runner) -> None:
         """Note what the run is trained on, and start the clock."""
         self._train_start = time.monotonic()
         resumed = runner._resume
         before = self._training if resumed else None
         if not resumed:
             self._source = run_source(runner.cfg, runner._load_from)
-        self._training = training_facts(runner.cfg, runner.train_dataloader, runner.seed, get_world_size())
+        self._training = describe_training(runner.cfg, runner.train_dataloader, runner.seed, get_world_size())
         check_same_data(before, self._training)
         self._first_iteration = runner.iter
 
-    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Put the training facts into the checkpoint's ``meta``."""
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Put what the run is trained on into the checkpoint's ``meta``."""
         checkpoint['meta'][META_KEY] = plain(
             dict(training=self._training, backbone_source=self._source, train_s=self._train_s()))
 
-    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Take the facts over from a checkpoint that is tested or resumed."""
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Take that over from a checkpoint that is tested or resumed."""
         meta = checkpoint.get('meta') or {}
-        facts = meta.get(META_KEY) or {}
+        recorded = meta.get(META_KEY) or {}
         self._iteration = meta.get('iter')
-        self._training, self._source = facts.get('training'), facts.get('backbone_source')
+        self._training, self._source = recorded.get('training'), recorded.get('backbone_source')
         # Weights that only start a new run bring no training time of their own.
         testing = not isinstance(runner._train_loop, BaseLoop)
-        self._earlier_s = facts.get('train_s', 0.0) if testing or runner._resume else 0.0
+        self._earlier_s = recorded.get('train_s', 0.0) if testing or runner._resume else 0.0
 
-    def after_train(self, runner) -> None:
+    def after_train(self, runner: Runner) -> None:
         """Write the file for good: the training time is known now."""
         self._ended = True
         if runner._val_loop is not None and runner.iter == self._first_iteration > 0:
@@ -97,21 +97,21 @@ class ResultsHook(Hook):
         return self._earlier_s + running
 
     # ---- evaluation ----
-    def before_val_epoch(self, runner) -> None:
+    def before_val_epoch(self, runner: Runner) -> None:
         self._phase_start = time.monotonic()
 
-    def before_test_epoch(self, runner) -> None:
+    def before_test_epoch(self, runner: Runner) -> None:
         self._phase_start = time.monotonic()
 
-    def after_val_epoch(self, runner, metrics: dict[str, float] | None = None) -> None:
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Write the metrics of a validation."""
         self._after_evaluation(runner, runner.val_loop, 'val', metrics)
 
-    def after_test_epoch(self, runner, metrics: dict[str, float] | None = None) -> None:
+    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Write the metrics of a test."""
         self._after_evaluation(runner, runner.test_loop, 'test', metrics)
 
-    def _after_evaluation(self, runner, loop, phase: str, metrics: dict[str, float] | None) -> None:
+    def _after_evaluation(self, runner: Runner, loop, phase: str, metrics: dict[str, float] | None) -> None:
         dataset = loop.dataloader.dataset
         classes = class_names(dataset)
         in_training = self._train_start is not None
@@ -120,31 +120,31 @@ class ResultsHook(Hook):
             iteration=runner.iter if in_training else self._iteration,
             evaluation_s=time.monotonic() - self._phase_start,
             classes=classes,
-            split=split_facts((runner.cfg.get(f'{phase}_dataloader') or {}).get('dataset'), dataset),
+            split=describe_split((runner.cfg.get(f'{phase}_dataloader') or {}).get('dataset'), dataset),
             **_from_evaluator(loop.evaluator, classes))
         self._write(runner, phase)
 
     # ---- the file ----
-    def _write(self, runner, phase: str) -> None:
+    def _write(self, runner: Runner, phase: str) -> None:
         if is_main_process():
             write_json(Path(runner.work_dir) / self.out_file, self._document(runner, phase))
 
-    def _document(self, runner, phase: str) -> dict[str, Any]:
-        found = self._evaluation
+    def _document(self, runner: Runner, phase: str) -> dict[str, Any]:
+        evaluation = self._evaluation
         return dict(
             phase=phase,
-            metrics=found.get('metrics', {}),
-            units=found.get('units', {}),
-            confidence=found.get('confidence'),
-            confusion=found.get('confusion'),
-            iteration=found.get('iteration'),
-            protocol=dict(classes=found.get('classes') or (self._training or {}).get('classes'),
-                          evaluation=found.get('split'),
+            metrics=evaluation.get('metrics', {}),
+            units=evaluation.get('units', {}),
+            confidence=evaluation.get('confidence'),
+            confusion=evaluation.get('confusion'),
+            iteration=evaluation.get('iteration'),
+            protocol=dict(classes=evaluation.get('classes') or (self._training or {}).get('classes'),
+                          evaluation=evaluation.get('split'),
                           training=self._training),
             train_losses=_recent_losses(runner) if self._train_start is not None else {},
             backbone_source=self._source,
             checkpoint=_tested_file(runner) if phase == 'test' else None,
-            duration_s=dict(training=self._train_s(), evaluation=found.get('evaluation_s')),
+            duration_s=dict(training=self._train_s(), evaluation=evaluation.get('evaluation_s')),
             versions=package_versions(),
             git=git_state(),
             device=device_description(next(runner.model.parameters()).device, get_world_size()),
@@ -172,14 +172,14 @@ def _from_evaluator(evaluator, classes) -> dict[str, Any]:
         counts = getattr(metric, 'confusion', None)
         if counts is not None:
             confusion = dict(classes=classes, rows='truth', columns='prediction', counts=counts)
-        found = getattr(metric, 'confidence', None)
-        if found is not None:
-            named = {prefix + key: interval for key, interval in found['intervals'].items()}
-            confidence = dict(found, intervals=named)
+        bounds = getattr(metric, 'confidence', None)
+        if bounds is not None:
+            named = {prefix + key: interval for key, interval in bounds['intervals'].items()}
+            confidence = dict(bounds, intervals=named)
     return dict(units=units, confidence=confidence, confusion=confusion)
 
 
-def _recent_losses(runner) -> dict[str, float]:
+def _recent_losses(runner: Runner) -> dict[str, float]:
     """Mean of each training loss over the last iterations; empty before the first."""
     scalars = runner.message_hub.log_scalars
     return {
@@ -188,12 +188,12 @@ def _recent_losses(runner) -> dict[str, float]:
     }
 
 
-def _tested_file(runner) -> dict[str, Any] | None:
+def _tested_file(runner: Runner) -> dict[str, Any] | None:
     """Path and hash of the weights under test."""
-    return _file_facts(runner._load_from)
+    return _identity(runner._load_from)
 
 
-def _file_facts(path: str | None) -> dict[str, Any] | None:
+def _identity(path: str | None) -> dict[str, Any] | None:
     if not path:
         return None
     return dict(path=str(path), sha256=file_sha256(path) if Path(path).is_file() else None)

@@ -183,6 +183,15 @@ def test_a_moved_work_dir_goes_on(toy, tmp_path):
     assert len(toy('b', resume=True).rates) == 2 and not (tmp_path / 'a').exists()
 
 
+def test_checkpoints_in_another_place_than_the_work_dir(toy, tmp_path):
+    options = {'default_hooks.checkpoint.out_dir': str(tmp_path / 'large_disk')}
+    toy(options=options, until=5)
+    assert (tmp_path / 'large_disk/run/iter_4.pth').is_file()
+    with pytest.raises(LaunchError, match='large_disk/run holds the checkpoints of an earlier run: add --resume'):
+        toy(options=options)
+    assert len(toy(options=options, resume=True).rates) == 2
+
+
 def test_a_work_dir_without_the_checkpoint_it_names(toy, tmp_path):
     toy('a', until=5)
     (tmp_path / 'b').mkdir()

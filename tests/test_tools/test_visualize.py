@@ -122,7 +122,7 @@ def test_the_default_place_and_a_second_call(tiny, call, tmp_path, monkeypatch, 
     (['masks', '{egmim}', '--progress', '7'], 'Error: progress must lie in [0, 1], got [7.0]'),
     (['reconstruction', '{upernet}', '{run}'], 'Error: upernet.py is no pretraining config'),
     (['reconstruction', '{egmim}', '{run}/nothing'], 'Error: checkpoint'),
-    (['reconstruction', '{simmim}', '{run}'], "last.pth does not hold the weights of this config's model"),
+    (['reconstruction', '{simmim}', '{run}'], ".pth does not hold the weights of this config's model"),
     (['data', '{egmim}', '--cfg-options', 'train_dataloader.dataset.data_root=void'], 'folder void does not exist'),
     (['data', 'configs/nothing.py'], 'nothing.py'),
 ])

@@ -22,10 +22,10 @@ class FixedTilesHook(Hook):
     depend on it.
 
     Args:
-        interval (int): Iterations; 0 turns the hook off.
-        num_tiles (int): Tiles, spread over the training data set.
-        images (Sequence[str] | str, optional): Image files or folders to take instead.
-        size (int, optional): Side of the tiles, px.
+        interval: Iterations; 0 turns the hook off.
+        num_tiles: Tiles, spread over the training data set.
+        images: Image files or folders to take instead.
+        size: Side of the tiles, px.
 
     Raises:
         ValueError: A negative interval or no tiles. Before training: a model that is not EGMIM, tiles too small.

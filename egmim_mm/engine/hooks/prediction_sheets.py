@@ -24,8 +24,8 @@ class PredictionSheetsHook(Hook):
     label come last. In a run of several processes the worst of all are drawn.
 
     Args:
-        out_dir (str): Folder for the sheets; it is made.
-        num (int): Most sheets. The predictions of so many images are kept in memory.
+        out_dir: Folder for the sheets; it is made.
+        num: Most sheets. The predictions of so many images are kept in memory.
 
     Raises:
         ValueError: ``num`` is below 1; when the test starts, the folder holds sheets of an earlier test; with the
@@ -66,7 +66,7 @@ class PredictionSheetsHook(Hook):
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Write the sheets."""
         # samplers give an image to two processes to make their shares equal: the path tells them apart
-        found = {entry[2]: entry for part in all_gather_object(self._worst) for entry in part}
+        worst = {entry[2]: entry for part in all_gather_object(self._worst) for entry in part}
         if not is_main_process():
             return
         dataset = runner.test_dataloader.dataset
@@ -75,7 +75,7 @@ class PredictionSheetsHook(Hook):
         model = runner.cfg.model.get('module') or runner.cfg.model  # with --tta the model is inside
         is_bgr = (model.get('data_preprocessor') or {}).get('bgr_to_rgb', False)
         self.out_dir.mkdir(parents=True, exist_ok=True)
-        ranked = sorted(found.values(), key=lambda entry: (-entry[0], entry[3]))[:self.num]
+        ranked = sorted(worst.values(), key=lambda entry: (-entry[0], entry[3]))[:self.num]
         for rank, (share, _, path, name, prediction, truth) in enumerate(ranked, 1):
             image = display_image(loader[images[path]]['img'], is_bgr)
             sheet = prediction_sheet(name, image, prediction, truth, dataset.metainfo)

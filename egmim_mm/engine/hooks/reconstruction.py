@@ -20,10 +20,10 @@ class ReconstructionHook(FixedTilesHook):
     are. See :class:`FixedTilesHook` for when, for the data and for what is raised.
 
     Args:
-        interval (int): Iterations; 0 turns the hook off.
-        num_tiles (int): Tiles, spread over the training data set.
-        images (Sequence[str] | str, optional): Image files or folders to take instead.
-        size (int, optional): Side of the tiles, px, a multiple of 32; by default the smallest multiple of the
+        interval: Iterations; 0 turns the hook off.
+        num_tiles: Tiles, spread over the training data set.
+        images: Image files or folders to take instead.
+        size: Side of the tiles, px, a multiple of 32; by default the smallest multiple of the
             backbone's ``img_size`` that is at least 224.
     """
 

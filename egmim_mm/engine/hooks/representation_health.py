@@ -22,11 +22,11 @@ class RepresentationHealthHook(FixedTilesHook):
     is warned of once. See :class:`FixedTilesHook` for when, for the data and for what is raised.
 
     Args:
-        interval (int): Iterations; 0 turns the hook off.
-        num_tiles (int): Tiles, spread over the training data set. The rank cannot exceed the number of places, which
+        interval: Iterations; 0 turns the hook off.
+        num_tiles: Tiles, spread over the training data set. The rank cannot exceed the number of places, which
             64 tiles of 128 px or more keep above the number of channels.
-        images (Sequence[str] | str, optional): Image files or folders to take instead.
-        size (int, optional): Side of the tiles, px, a multiple of 32; by default the backbone's ``img_size``.
+        images: Image files or folders to take instead.
+        size: Side of the tiles, px, a multiple of 32; by default the backbone's ``img_size``.
     """
 
     def __init__(self,
@@ -45,16 +45,16 @@ class RepresentationHealthHook(FixedTilesHook):
         stages = [index + 1 for index in model.backbone.out_indices]
         places = [[] for _ in stages]
         for tile in self.tiles:  # one by one: tiles may differ in size, and memory stays small
-            for found, feature_map in zip(places, model.backbone(model_inputs(model, tile))):
-                found.append(sample_positions(feature_map))
-        health = {stage: feature_statistics(torch.cat(found)) for stage, found in zip(stages, places)}
+            for features, feature_map in zip(places, model.backbone(model_inputs(model, tile))):
+                features.append(sample_positions(feature_map))
+        health = {stage: feature_statistics(torch.cat(features)) for stage, features in zip(stages, places)}
 
         scalars = {f'health/stage{stage}_{name}': value for stage, values in health.items()
                    for name, value in values.items()}
         runner.visualizer.add_scalars(scalars, step)
         runner.logger.info(f'Features after {step} iterations: ' + '; '.join(
-            f'stage {stage} rank {v["effective_rank"]:.1f} of {found[0].shape[1]}, cosine {v["cosine"]:.2f}, '
-            f'std {v["std"]:.2f}' for (stage, v), found in zip(health.items(), places)))
+            f'stage {stage} rank {v["effective_rank"]:.1f} of {features[0].shape[1]}, cosine {v["cosine"]:.2f}, '
+            f'std {v["std"]:.2f}' for (stage, v), features in zip(health.items(), places)))
         collapsed = {stage for stage, values in health.items() if is_collapsed(values)}
         for stage in sorted(collapsed - self.collapsed):
             runner.logger.warning(
