@@ -92,9 +92,10 @@ def check_batch(cfg: Config) -> None:
     processes = int(os.environ.get('WORLD_SIZE') or os.environ.get('SLURM_NTASKS') or 1)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmseg'), torch.device('meta'):
         for name, head in heads_of(cfg.get('model') or {}):
-            widths = dict(in_channels=[8] * len(head.in_index)) if isinstance(head.get('in_index'), (list, tuple)) else (
-                dict(in_channels=8))  # any: what a head normalises does not depend on them
-            norms = _norms_of_one_pixel(MODELS.build(widths | dict(head)))  # without memory for weights
+            index = head.get('in_index')
+            # any number, if it follows from the backbone: what a head normalises does not depend on it
+            width = [8] * len(index) if isinstance(index, (list, tuple)) else 8
+            norms = _norms_of_one_pixel(MODELS.build(dict(in_channels=width) | dict(head)))  # without memory for weights
             if any(not isinstance(norm, nn.SyncBatchNorm) or processes == 1 for norm in norms):
                 raise LaunchError(
                     f'{name} pools each image to one pixel and normalises it over the batch, so it needs 2 images per '
