@@ -95,7 +95,7 @@ def check_batch(cfg: Config) -> None:
             index = head.get('in_index')
             # any number, if it follows from the backbone: what a head normalises does not depend on it
             width = [8] * len(index) if isinstance(index, (list, tuple)) else 8
-            norms = _norms_of_one_pixel(MODELS.build(dict(in_channels=width) | dict(head)))  # without memory for weights
+            norms = _norms_of_one_pixel(MODELS.build(dict(in_channels=width) | dict(head)))
             if any(not isinstance(norm, nn.SyncBatchNorm) or processes == 1 for norm in norms):
                 raise LaunchError(
                     f'{name} pools each image to one pixel and normalises it over the batch, so it needs 2 images per '

@@ -51,7 +51,8 @@ def test_maps_of_the_file_are_those_of_the_checkpoint(config, weights, exported,
     for name, size in (('a.tif', 80), ('deep/b.png', 100)):
         write_image(tmp_path / 'imagery' / name, rng.integers(0, 256, (size, size + 6, 3), np.uint8))
     a, out = tmp_path / 'imagery' / 'a.tif', tmp_path / 'maps'
-    call('predict', config, weights, tmp_path / 'imagery', '--out', tmp_path / 'expected')
+    float32 = ('--cfg-options', 'optim_wrapper.precision=float32')  # that of the file
+    call('predict', config, weights, tmp_path / 'imagery', '--out', tmp_path / 'expected', *float32)
     call('predict', exported, tmp_path / 'imagery', '--out', out, '--confidence')
     assert '2 maps in' in capsys.readouterr().out
     for name in ('a.tif', 'deep/b.png'):
@@ -65,7 +66,7 @@ def test_maps_of_the_file_are_those_of_the_checkpoint(config, weights, exported,
     assert '1 maps in' in (shown := capsys.readouterr().out) and '1 were there' in shown
     call('predict', exported, '--out', tmp_path / 'one', a, '--window', 64)
     assert np.array_equal(read(tmp_path / 'one' / 'a.tif'), read(out / 'a.tif'))
-    call('predict', config, '--out', tmp_path / 'two', weights, a)  # options may stand between
+    call('predict', config, '--out', tmp_path / 'two', weights, a, *float32)  # options may stand between
     assert np.array_equal(read(tmp_path / 'two' / 'a.tif'), read(tmp_path / 'expected' / 'a.tif'))
 
 

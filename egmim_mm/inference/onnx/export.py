@@ -1,4 +1,5 @@
 """A segmentation model as one ONNX file, from raw pixels to logits, compared with PyTorch before it is written."""
+import copy
 import json
 import warnings
 from collections.abc import Sequence
@@ -185,6 +186,8 @@ def compare(segmenter: Segmenter, content: bytes, shapes: Sequence[tuple[int, in
         shapes: Of the images.
     """
     session, rng = OnnxSegmenter(content, 'cpu'), np.random.default_rng(0)
+    segmenter = copy.copy(segmenter)
+    segmenter.precision = 'float32'  # that of the file
     comparisons = []
     for batch, height, width in shapes:
         for kind, make in (('noise', _noise), ('smooth images', _smooth)):
