@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """torch.distributed.run for dist_train.sh and dist_test.sh: a run that fails ends with the one line that says why.
 
 torchrun itself reports all processes and its own traceback, forty lines beneath the message. Arguments: torchrun's.
