@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.run import main
+from torch.distributed.run import main as torchrun
 
 
 def describe(failure: ChildFailedError) -> tuple[str, int]:
@@ -25,14 +25,14 @@ def describe(failure: ChildFailedError) -> tuple[str, int]:
     return f'Error: process {rank} failed; its messages are above', process.exitcode
 
 
-def run() -> None:
+def main() -> None:
     for part in ('agent.server.api', 'multiprocessing.api', 'multiprocessing.errors'):
         logging.getLogger(f'torch.distributed.elastic.{part}').setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, 'error')
         os.environ['EGMIM_ERROR_FILE'] = str(report)  # where the first process that fails leaves its line
         try:
-            main()
+            torchrun()
         except ChildFailedError as failure:
             line, code = describe(failure)
             print(report.read_text(encoding='utf-8') if report.is_file() else line, file=sys.stderr)
@@ -42,4 +42,4 @@ def run() -> None:
 
 
 if __name__ == '__main__':
-    run()
+    main()
