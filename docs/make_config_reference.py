@@ -115,7 +115,7 @@ def reference() -> str:
         group = getattr(registry, name)
         group.import_from_location()
         parts.append(f'## {title}\n\nWhere: {place}.\n\n')
-        own = [kind for kind in group.module_dict.values() if kind.__module__.startswith('egmim_mm.')]  # no toys of tests
+        own = [kind for kind in group.module_dict.values() if kind.__module__.startswith('egmim_mm.')]
         for kind in sorted(own, key=lambda c: c.__name__):
             summary = as_markdown(inspect.cleandoc(kind.__doc__).split('\n\n')[0])
             parts.append(f'### egmim_mm.{kind.__name__}\n\n{summary} (`{kind.__module__.replace(".", "/")}.py`)\n\n')
