@@ -71,6 +71,8 @@ def test_names_of_configs_and_tools_hold_in_the_current_folder(monkeypatch, tmp_
 
 def test_make_passes_its_arguments_on(tmp_path):
     (tmp_path / '.egmim_mm-installed').touch()
+    # Without the settings of a make that runs this suite: it would print the directories it enters.
+    environment = {name: value for name, value in os.environ.items() if name not in ('MAKEFLAGS', 'MAKELEVEL')}
     run = subprocess.run(['make', '-n', 'quickstart', f'VENV={tmp_path}', 'QUICKSTART_ARGS=--toy'], cwd=ROOT,
-                         capture_output=True, text=True)
+                         capture_output=True, text=True, env=environment)
     assert run.stdout.splitlines()[-1] == f'{tmp_path}/bin/python tools/quickstart.py --toy', run.stderr
