@@ -56,7 +56,7 @@ def test_good_labels_are_passed_over_in_silence(write_tiles, warnings_of):
 
 def test_a_class_that_no_tile_holds(write_tiles, warnings_of):
     message, = warnings_of(write_tiles(dict(a=halves(0, 1), b=1)))
-    assert message.startswith('Class road cannot be learned: the labelled tiles (a, b) hold no pixel of it; no tile ')
+    assert message.startswith('Class road cannot be learned: the labelled tiles (a, b) hold no pixel of it; no tile')
     assert message.endswith('data does either')
 
 
@@ -73,7 +73,7 @@ def test_tiles_without_a_label(write_tiles, warnings_of):
     masks = dict(a=halves(0, 1), b=2) | {f'void_{number}': 255 for number in range(7)}
     message, = warnings_of(write_tiles(masks))
     assert message.startswith('7 of 9 labelled tiles teach nothing, because all their pixels are ignored: '
-                              'void_0, void_1, void_2, void_3, void_4, ... 7 in all. The masks hold 255, and 255 ')
+                              'void_0, void_1, void_2, void_3, void_4, ... 7 in all. The masks hold 255, and 255')
 
 
 def test_nothing_to_learn_from_is_an_error(write_tiles):

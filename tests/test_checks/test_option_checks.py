@@ -47,7 +47,7 @@ def parse(words):
     (UPERNET, 'train_dataloader.num_worker', 'did you mean train_dataloader.num_workers?'),
     (UPERNET, 'train_dataloader.sampler.buget', 'did you mean train_dataloader.sampler.budget?'),
     (UPERNET, 'train_dataloader.dataset.mask_value', 'did you mean train_dataloader.dataset.mask_values?'),
-    (UPERNET, 'train_dataloader.dataset.pipeline.2.crop', 'mean train_dataloader.dataset.pipeline.2.crop_size?'),
+    (UPERNET, 'train_dataloader.dataset.pipeline.2.crop', 'train_dataloader.dataset.pipeline.2.crop_size?'),
     (UPERNET, 'train_dataloader.dataset.pipeline.9.prob', 'train_dataloader.dataset.pipeline has the elements 0 to 6'),
     (UPERNET, 'val_evaluator.prefix', 'val_evaluator is a list of 2; name the element by its number: val_evaluator.0'),
     (UPERNET, 'val_evaluator.1.width', 'did you mean val_evaluator.1.widths?'),
