@@ -2,7 +2,9 @@
 import argparse
 from collections.abc import Callable
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
+
+from .option_values import OptionAction
 
 __all__ = ['Subcommands', 'add_cfg_options', 'add_device', 'read_config']
 
@@ -55,7 +57,7 @@ class Subcommands:
 
 def add_cfg_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--cfg-options``, for :func:`read_config`."""
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE',
+    parser.add_argument('--cfg-options', nargs='+', action=OptionAction, default={}, metavar='KEY=VALUE',
                         help='override values of the config')
 
 

@@ -16,7 +16,7 @@ FOREIGN = {'tools', 'tests', 'configs'}  # of the repository, not of the package
 # Maths: tensors and arrays in and out; no registry, no config, no OpenMMLab.
 PURE = {'edges', 'masking', 'precision', 'datasets.label_budget', 'band_order', 'colors'}
 GROUND = {'version', 'environment'}
-BASE = GROUND | PURE | {'registry', 'records', 'subcommands'}
+BASE = GROUND | PURE | {'registry', 'records', 'subcommands', 'option_values'}
 # The house, ground floor first: each room may use the ones before it (docs/architecture.md), but the
 # parts that configs compose stand side by side: a model knows no data, and data know no model.
 ROOMS = ('models', 'checkpoints', 'storage', 'synthetic', 'datasets', 'converters', 'evaluation', 'inference',
@@ -33,9 +33,10 @@ MAY_IMPORT = {
     'environment': {'version'},
     'registry': GROUND,
     'records': GROUND,
-    'subcommands': GROUND,
+    'subcommands': GROUND | {'option_values'},
     'band_order': set(),
     'colors': set(),
+    'option_values': GROUND,
     'edges': GROUND,
     'masking': GROUND | {'edges'},
     'precision': GROUND,

@@ -10,11 +10,11 @@ from egmim_mm.environment import quiet_imports
 
 quiet_imports()
 
-from mmengine.config import DictAction  # noqa: E402
 from mmengine.logging import MMLogger  # noqa: E402
 
 from egmim_mm.engine.errors import user_errors  # noqa: E402
 from egmim_mm.inference.onnx.export import OPSET, export_checkpoint  # noqa: E402
+from egmim_mm.option_values import OptionAction  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -29,7 +29,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--overwrite', action='store_true', help='replace a file that is there')
     parser.add_argument('--trust-checkpoint', action='store_true',
                         help='unpickle everything in the checkpoint; this can run code of its author')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+    parser.add_argument('--cfg-options', nargs='+', action=OptionAction, metavar='KEY=VALUE',
                         help='override settings of the config')
     return parser.parse_args()
 

@@ -12,11 +12,11 @@ from egmim_mm.environment import quiet_imports
 
 quiet_imports()
 
-from mmengine.config import DictAction  # noqa: E402
 from mmengine.logging import MMLogger  # noqa: E402
 
 from egmim_mm.engine.errors import user_errors  # noqa: E402
 from egmim_mm.inference.run import run_prediction  # noqa: E402
+from egmim_mm.option_values import OptionAction  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -44,7 +44,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: a GPU if there is one)')
     parser.add_argument('--trust-checkpoint', action='store_true',
                         help='unpickle everything in the checkpoint; this can run code of its author')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+    parser.add_argument('--cfg-options', nargs='+', action=OptionAction, metavar='KEY=VALUE',
                         help='override settings of the config')
     args = parser.parse_intermixed_args()
     if args.config.endswith('.onnx'):  # what stood in the place of the checkpoint is the first of the inputs

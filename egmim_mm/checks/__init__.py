@@ -3,9 +3,7 @@ from .config_checks import check_classes, check_testing, check_training
 from .head_checks import check_batch
 from .label_checks import check_labels
 from .launch_error import LaunchError
-from .option_checks import OptionAction, check_option_names
+from .option_checks import check_option_names
 
-__all__ = [
-    'LaunchError', 'OptionAction', 'check_batch', 'check_classes', 'check_labels', 'check_option_names',
-    'check_testing', 'check_training'
-]
+__all__ = ['LaunchError', 'check_batch', 'check_classes', 'check_labels', 'check_option_names', 'check_testing',
+           'check_training']

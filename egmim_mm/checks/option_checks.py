@@ -1,5 +1,4 @@
-"""``--cfg-options`` that would do nothing or something else: names with a typo, values with spaces."""
-import argparse
+"""``--cfg-options`` that would do nothing: names with a typo, variables of a config file."""
 import inspect
 import re
 from collections.abc import Iterator, Sequence
@@ -7,7 +6,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from mmengine import registry
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import DefaultScope
 from mmengine.runner import IterBasedTrainLoop, LogProcessor, Runner, TestLoop, ValLoop
@@ -15,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from .launch_error import LaunchError
 
-__all__ = ['OptionAction', 'check_option_names']
+__all__ = ['check_option_names']
 
 # Read from the top level of a config besides the arguments of the Runner: by MMEngine, and by this package
 _READ = {'activation_checkpointing', 'compile', 'custom_imports', 'efficient_conv_bn_eval', 'find_unused_parameters',
@@ -50,32 +49,6 @@ _REGISTRIES = {
 _BUILDERS_OWN = {
     'HOOKS': {'priority'}, 'PARAM_SCHEDULERS': {'convert_to_iter_based'}, 'WEIGHT_INITIALIZERS': {'override', 'layer'},
     'MODELS': {'init_cfg', 'requires_grad'}, 'OPTIM_WRAPPERS': {'constructor', 'optimizer', 'paramwise_cfg'}}
-
-
-class OptionAction(DictAction):
-    """MMEngine's action for KEY=VALUE, which would take the spaces out of a value; here they end the command."""
-
-    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Sequence[str],
-                 option_string: str | None = None) -> None:
-        before = ''
-        for text in values:
-            problem = _problem(text)
-            if problem:
-                parser.exit(2, f'Error: {option_string}: {text!r}{before} {problem}\n')
-            before = f' after {text!r}'
-        super().__call__(parser, namespace, values, option_string)
-
-
-def _problem(text: str) -> str | None:
-    key, sign, value = text.partition('=')
-    if not sign or not key:
-        return 'is not KEY=VALUE. Write no spaces around = and inside of lists: KEY=[1,2]'
-    if re.search(r'\s', text):
-        return ('holds a space. Write lists without spaces, KEY=[1,2]; a text that needs one (a folder) belongs in a '
-                'config file')
-    if any(value.count(left) != value.count(right) for left, right in ('[]', '()')):
-        return 'has brackets that do not match. Write no spaces inside of lists: KEY=[1,2]'
-    return None
 
 
 def check_option_names(cfg: Config, options: dict[str, Any]) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from egmim_mm.checks import OptionAction, check_option_names
+from egmim_mm.checks import check_option_names
+from egmim_mm.option_values import OptionAction
 
 
 def parse_run_args(parser: argparse.ArgumentParser) -> argparse.Namespace:

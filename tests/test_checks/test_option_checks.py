@@ -1,6 +1,4 @@
-"""What --cfg-options accepts and what it refuses."""
-import argparse
-import shlex
+"""Which names --cfg-options accepts."""
 from functools import cache
 from pathlib import Path
 
@@ -8,7 +6,7 @@ import pytest
 from mmengine.config import Config
 
 from egmim_mm.checks import LaunchError
-from egmim_mm.checks.option_checks import OptionAction, check_option_names
+from egmim_mm.checks.option_checks import check_option_names
 from egmim_mm.engine.launch import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,12 +20,6 @@ def config_file(name):
 
 def check(config, **options):
     check_option_names(config_file(config), options)
-
-
-def parse(words):
-    parser = argparse.ArgumentParser()
-    parser.add_argument('--cfg-options', nargs='+', action=OptionAction)
-    return parser.parse_args(['--cfg-options', *shlex.split(words)]).cfg_options
 
 
 @pytest.mark.parametrize('config, name, says', [
@@ -116,27 +108,3 @@ def test_the_type_that_the_options_set_counts():
         check(UPERNET, **{'optim_wrapper.optimizer.nesterow': True, 'optim_wrapper.optimizer.type': 'SGD'})
     with pytest.raises(LaunchError, match='did you mean default_hooks.early.monitor'):
         check(UPERNET, **{'default_hooks.early.type': 'EarlyStoppingHook', 'default_hooks.early.moniter': 'mIoU'})
-
-
-def test_values_are_read_as_mmengine_does():
-    assert parse('a.b=1 c=[1,2] d=(1,[x,y]) e= f=None g=True h=1e-3 i=a=b') == {
-        'a.b': 1, 'c': [1, 2], 'd': (1, ['x', 'y']), 'e': '', 'f': None, 'g': True, 'h': 1e-3, 'i': 'a=b'}
-
-
-@pytest.mark.parametrize('words, says', [
-    ('model.x= 5', "'5' after 'model.x=' is not KEY=VALUE. Write no spaces around = and inside of lists"),
-    ('model.x = 5', "'model.x' is not KEY=VALUE"),
-    ('model.x =5', "'model.x' is not KEY=VALUE"),
-    ('=5', "'=5' is not KEY=VALUE"),
-    ('a=[1, 2]', "'a=[1,' has brackets that do not match. Write no spaces inside of lists: KEY=[1,2]"),
-    ('a=(1,2', "'a=(1,2' has brackets that do not match"),
-    ('"a=[1, 2]"', "'a=[1, 2]' holds a space. Write lists without spaces"),
-    ('"work_dir=my runs"', "'work_dir=my runs' holds a space"),
-    ('"a= 5"', "'a= 5' holds a space"),
-])
-def test_spaces_are_refused_and_not_taken_out(words, says, capsys):
-    with pytest.raises(SystemExit) as ended:
-        parse(words)
-    message = capsys.readouterr().err
-    assert ended.value.code == 2 and message.startswith('Error: --cfg-options: ') and message.count('\n') == 1
-    assert says in message
