@@ -16,7 +16,7 @@ FOREIGN = {'tools', 'tests', 'configs'}  # of the repository, not of the package
 # Maths: tensors and arrays in and out; no registry, no config, no OpenMMLab.
 PURE = {'edges', 'masking', 'precision', 'datasets.label_budget', 'band_order', 'colors'}
 GROUND = {'version', 'environment'}
-BASE = GROUND | PURE | {'registry', 'records', 'subcommands', 'option_values'}
+BASE = GROUND | PURE | {'registry', 'records', 'subcommands', 'option_values', 'processes'}
 # The house, ground floor first: each room may use the ones before it (docs/architecture.md), but the
 # parts that configs compose stand side by side: a model knows no data, and data know no model.
 ROOMS = ('models', 'checkpoints', 'storage', 'synthetic', 'datasets', 'converters', 'evaluation', 'inference',
@@ -37,6 +37,7 @@ MAY_IMPORT = {
     'band_order': set(),
     'colors': set(),
     'option_values': GROUND,
+    'processes': set(),
     'edges': GROUND,
     'masking': GROUND | {'edges'},
     'precision': GROUND,

@@ -12,10 +12,10 @@ from egmim_mm.engine.device import adapt_to_device  # noqa: E402
 from egmim_mm.engine.errors import user_errors  # noqa: E402
 from egmim_mm.engine.interruption import going_on  # noqa: E402
 from egmim_mm.engine.launch import load_config, parse_run_args  # noqa: E402
-from egmim_mm.engine.processes import rank_and_size  # noqa: E402
 from egmim_mm.engine.resuming import checkpoint_folder  # noqa: E402
 from egmim_mm.engine.starting import start_or_resume  # noqa: E402
 from egmim_mm.engine.work_dir_lock import sole_run  # noqa: E402
+from egmim_mm.processes import rank_and_size  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:

@@ -1,6 +1,8 @@
 """The place of this process in its run, known before any process group is."""
 import os
 
+__all__ = ['rank_and_size']
+
 _RANK_AND_SIZE = dict(pytorch=('RANK', 'WORLD_SIZE'), slurm=('SLURM_PROCID', 'SLURM_NTASKS'),
                       mpi=('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE'))
 
