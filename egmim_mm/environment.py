@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from importlib import metadata
 
+from .processes import end_at_once_when_stopped
+
 __all__ = ['EnvironmentProblem', 'check_environment', 'find_problems', 'quiet_imports']
 
 # Original OpenMMLab distribution -> the maintained one that installs the same import package. With
@@ -74,9 +76,10 @@ def find_problems(installed: Mapping[str, str], torchvision_needs: Iterable[str]
 def quiet_imports() -> None:
     """Silence the import noise of mmcv, mmseg and mmpretrain that is known to mean nothing.
 
-    Call it before they are first imported. Only the listed messages are dropped, everything else
-    still shows. Calling it again changes nothing.
+    Tools call it before they are first imported. Only the listed messages are dropped, everything else
+    still shows. A Ctrl-C from here on ends with one line. Calling it again changes nothing.
     """
+    end_at_once_when_stopped()
     from mmengine import logging as mmengine_logging  # here: it imports torch
 
     for message in _KNOWN_WARNINGS:

@@ -12,8 +12,8 @@ from pathlib import Path
 from mmengine.dist import is_main_process
 
 from egmim_mm.checkpoints import newest_checkpoint
+from egmim_mm.processes import INTERRUPTED, SIGNALS
 
-EXIT_CODE = 130  # what a shell reports after Ctrl-C
 _GRACE_S = 5  # torchrun and the terminal both pass a Ctrl-C on: the second one must not cut the line off
 _asked: list[float] = []  # when this process was asked to stop
 
@@ -41,10 +41,10 @@ def one_line_when_interrupted(line: str) -> Iterator[None]:
             signal.signal(signal.SIGCHLD, lambda number, frame: None)
             raise KeyboardInterrupt
         elif time.monotonic() - _asked[0] > _GRACE_S:
-            os._exit(EXIT_CODE)
+            os._exit(INTERRUPTED)
 
     in_main_thread = threading.current_thread() is threading.main_thread()
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM) if in_main_thread}
+    before = {number: signal.signal(number, stop) for number in SIGNALS if in_main_thread}
     try:
         yield
     except BaseException as error:
@@ -52,7 +52,7 @@ def one_line_when_interrupted(line: str) -> Iterator[None]:
             raise
         if is_main_process():
             print(error if isinstance(error, Interrupted) else line, file=sys.stderr, flush=True)
-        raise SystemExit(EXIT_CODE) from None
+        raise SystemExit(INTERRUPTED) from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -7,8 +7,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,7 @@ class Quickstart:
         self.workers = 1 if toy else os.cpu_count() or 1  # to start processes takes longer than a few scenes
         self.options = [*(TOY_OPTIONS if toy else ()), *options]
         self.console = Console()
+        self._running: set[subprocess.Popen] = set()
 
     def run(self) -> None:
         started = time.monotonic()
@@ -83,8 +85,12 @@ class Quickstart:
         self._say(f'[3/4] UperNet on 5 % of the labels, from scratch and after EGMIM, side by side (seed {seed})')
         with self._progress() as progress, ThreadPoolExecutor(2) as pool:
             jobs = [pool.submit(self._finetune, progress, folder, start, seed) for start in STARTS]
-            for job in jobs:
-                job.result()
+            try:
+                for job in jobs:
+                    job.result()
+            except KeyboardInterrupt:
+                self._stop()  # the pool waits for them
+                raise
 
     def _finetune(self, progress: Progress, folder: Path, start: str, seed: int) -> None:
         backbone = ['--backbone', str(folder / 'dapt')] if start == 'egmim' else []
@@ -123,7 +129,7 @@ class Quickstart:
         task = progress.add_task(title, total=None)
         with log.open('w', buffering=1) as file, subprocess.Popen(
             [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                env=environment) as process:
+                env=environment) as process, self._known(process):
             for line in process.stdout:
                 file.write(line)
                 step = _PROGRESS.search(line)
@@ -134,6 +140,22 @@ class Quickstart:
         if process.returncode:
             raise StepFailed(f'"{title}" stopped with status {process.returncode}; its last lines are\n'
                              + ''.join(log.read_text().splitlines(True)[-5:]) + f'(all of them in {log})')
+
+    @contextmanager
+    def _known(self, process: subprocess.Popen) -> Iterator[None]:
+        """A running command that is stopped with this process; its run goes on when the chain does."""
+        self._running.add(process)
+        try:
+            yield
+        except KeyboardInterrupt:
+            self._stop()
+            raise
+        finally:
+            self._running.remove(process)
+
+    def _stop(self) -> None:
+        for process in list(self._running):
+            process.terminate()
 
     def _data_options(self, *loaders: str, folder: str = '') -> list[str]:
         if self.data == DATA:  # what the configs say

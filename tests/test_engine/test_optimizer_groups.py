@@ -121,5 +121,5 @@ def test_resuming():
 
 def test_resuming_with_another_model():
     ours, saved = built(SwinLayerDecay, Model(), decay_rate=0.5), trained(MergedGroups)
-    with pytest.raises(CheckpointError, match=r'hold \[\d+, \d+\] parameters, those of this config \[.*resume with the'):
+    with pytest.raises(CheckpointError, match=r'hold \[\d+, \d+\] parameters, those of this config \[.*resume with'):
         check_groups(ours.optimizer, saved.optimizer.state_dict())
