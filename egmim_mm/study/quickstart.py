@@ -22,6 +22,7 @@ from egmim_mm.datasets.plain_tiles import file_tiles
 from egmim_mm.evaluation.results import is_trained
 from egmim_mm.pictures import draw_sheet
 from egmim_mm.pictures.pretraining import as_rows, load_model, prediction_rows, reconstruction_panels
+from egmim_mm.records import whole_file, write_whole
 from egmim_mm.records.tables import print_table
 from egmim_mm.synthetic import write_dataset
 
@@ -73,7 +74,8 @@ class Quickstart:
         self._say('[4/4] Table and pictures')
         self._table()
         sheet = self.work_dir / 'sheet.png'
-        Image.fromarray(draw_run(self.work_dir / f'seed_{self.seeds[0]}', self.data)).save(sheet)
+        with whole_file(sheet) as draft:
+            Image.fromarray(draw_run(self.work_dir / f'seed_{self.seeds[0]}', self.data)).save(draft)
         self.console.print(f'Pictures: {sheet}\nDone in {(time.monotonic() - started) / 60:.1f} min.')
 
     def _chain(self, seed: int) -> None:
@@ -173,7 +175,7 @@ class Quickstart:
             cells += [None] if name == 'mIoU' else []
         print_table(('IoU, %', ), tuple(STARTS.values()), cells,
                     title=f'UperNet on 5 % of the labels, {self.scenes["num_val"]} test scenes, seeds {self.seeds}')
-        (self.work_dir / 'table.json').write_text(json.dumps(scores, indent=1))
+        write_whole(self.work_dir / 'table.json', json.dumps(scores, indent=1))
 
     def _progress(self) -> Progress:
         return Progress(TextColumn('  {task.description:<32}'), BarColumn(), TextColumn('{task.completed:.0f}'),
