@@ -56,7 +56,10 @@ def starting_workers() -> Iterator[None]:
 
 
 def end_silently_when_stopped() -> None:
-    """Let SIGINT and SIGTERM end a worker process without a word: the process that started it says the line."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_DFL)
+    """Leave a Ctrl-C to the process that started this worker, which ends it; a second one and SIGTERM end it at once.
+
+    A pool whose workers die while it is being stopped prints a traceback of its own.
+    """
+    signal.signal(signal.SIGINT, lambda *_: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
