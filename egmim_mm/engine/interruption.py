@@ -27,7 +27,7 @@ def one_line_when_interrupted(line: str) -> Iterator[None]:
     """Exit with status 130 on SIGINT and SIGTERM, whatever error they lead to on the way out.
 
     Args:
-        line: What is printed, unless :func:`going_on` knows more.
+        line: What is printed, unless a KeyboardInterrupt says more, as that of :func:`going_on`.
     """
     process = os.getpid()
 
@@ -51,7 +51,8 @@ def one_line_when_interrupted(line: str) -> Iterator[None]:
         if not _stopped(error):
             raise
         if is_main_process():
-            print(error if isinstance(error, Interrupted) else line, file=sys.stderr, flush=True)
+            said = str(error) if isinstance(error, KeyboardInterrupt) else ''
+            print(said or line, file=sys.stderr, flush=True)
         raise SystemExit(EXIT_CODE) from None
     finally:
         for number, handler in before.items():

@@ -26,9 +26,7 @@ __all__ = ['Segmenter', 'encode_decode', 'image_sizes', 'usable_device', 'usual_
 class Segmenter(PixelClassifier):
     """Segmentation model of a config with the weights of a checkpoint.
 
-    ``segmenter(image)`` is a class map. ``classes``: K names; ``palette``: (K, 3) uint8 RGB; ``bands``: number of bands
-    the model takes; ``window``: side of the crops of the config's slide inference, or 512; ``weights_sha256``: of the
-    checkpoint file.
+    ``segmenter(image)`` is a class map. ``window`` is the crop of the config's slide inference, or 512 px.
 
     Args:
         config: Config of the fine-tuning run.
