@@ -3,7 +3,7 @@
 
     python tools/predict.py CONFIG CHECKPOINT imagery/*.tif --out maps
     python tools/predict.py model.onnx imagery/*.tif --out maps
-    torchrun --nproc_per_node 4 tools/predict.py CONFIG CHECKPOINT imagery --out maps --resume --polygons
+    python tools/torchrun.py --standalone --nproc_per_node 4 tools/predict.py CONFIG CHECKPOINT imagery --out maps
 """
 import argparse
 

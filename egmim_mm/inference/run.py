@@ -171,8 +171,8 @@ def run_prediction(config: str, checkpoint: str | None, inputs: Sequence[str], o
     if is_first:
         print(f'{_maps(report.made)} made in {out}' + (f', {report.kept} kept' if report.kept else ''), flush=True)
         if report.failed:
-            raise ValueError(f'{_maps(len(report.failed))} could not be made: see "Failed" above; the same command '
-                             'with --resume tries again')
+            raise ValueError(f'{_maps(len(report.failed))} could not be made: see "Failed" above; --resume keeps the '
+                             'others')
 
 
 def _maps(count: int) -> str:

@@ -11,6 +11,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
+from egmim_mm import precision
 from egmim_mm.environment import EnvironmentProblem
 from egmim_mm.inference import OnnxSegmenter, Segmenter, predict_raster
 from egmim_mm.inference.onnx.export import TOLERANCE, export_onnx
@@ -211,6 +212,20 @@ def test_a_file_that_computes_something_else_is_not_written(segmenter, tmp_path,
     with pytest.raises(ValueError, match='logits of ONNX and PyTorch differ by'):
         export_onnx(segmenter, tmp_path / 'model.onnx', 32)
     assert not list(tmp_path.glob('*.onnx'))
+
+
+def test_a_model_that_runs_in_bfloat16_is_compared_in_float32(toy, tmp_path, monkeypatch):
+    monkeypatch.setattr(precision, '_cpu_gain', lambda: 9.0)
+    config, checkpoint = toy(3)
+    plain = Segmenter(config, checkpoint, 'cpu')
+    segmenter = Segmenter(config, checkpoint, 'cpu', cfg_options={'optim_wrapper.precision': 'auto'})
+    batch = images(1, 32, 32)
+    if precision.choose_precision('auto', 'cpu')[0] == 'bfloat16':
+        assert (segmenter.logits(batch) - plain.logits(batch)).abs().max() > 1e-4
+    assert all(one.difference < 1e-4 for one in export_onnx(segmenter, tmp_path / 'model.onnx', 32))
+    assert segmenter.precision == 'auto'
+    model = OnnxSegmenter(tmp_path / 'model.onnx')
+    torch.testing.assert_close(model.logits(batch), plain.logits(batch), atol=1e-4, rtol=0)
 
 
 def test_files_that_are_none_of_ours(fixed, tmp_path):

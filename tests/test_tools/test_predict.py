@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -149,7 +150,26 @@ def test_polygons_are_made_of_maps_that_are_there(tiny, weights, imagery, call, 
     assert (out / 'a.tif').exists() and (out / 'a.gpkg').stat().st_mtime_ns != made[out / 'a.gpkg']
 
 
+def test_a_no_data_value_of_the_command(tiny, weights, call, tmp_path, capsys, write_image):
+    pixels = np.random.default_rng(0).integers(1, 256, (60, 66, 3), np.uint8)
+    pixels[:20] = 0  # a black border that the file says nothing about
+    source = write_image(tmp_path / 'a.tif', pixels)
+    command = ('predict', tiny.upernet, weights, source, '--out')
+    for out, options, without in (('none', (), 0), ('zero', ('--nodata', 0), 20)):
+        call(*command, tmp_path / out, *options)
+        with rasterio.open(tmp_path / out / 'a.tif') as file:
+            classes = file.read(1)
+        assert (classes[:without] == 255).all() and (classes[without:] < 3).all()
+    capsys.readouterr()
+    call(*command, tmp_path / 'zero', '--resume', '--nodata', 'none')  # other pixels have data: made again
+    assert capsys.readouterr().out == f'1 map made in {tmp_path}/zero\n'
+    assert hashes(tmp_path / 'zero') != hashes(tmp_path / 'none')  # of its settings
+    with pytest.raises(SystemExit, match=r'a.tif is there: --resume keeps maps'):
+        call(*command, tmp_path / 'zero')
+
+
 @pytest.mark.parametrize('options, says', [
+    (['--nodata', 'black'], "--nodata black: give a number, or 'none'"),
     (['--overlap', 2], 'overlap 2.0 must lie in'), (['--window', -3], 'window -3'), (['--batch', 0], '--batch 0'),
     (['--scaling', 'nowhere.json'], 'nowhere.json'), (['--device', 'abacus'], 'device abacus cannot be used'),
     (['--device', 'cuda:77'], 'device cuda:77 cannot be used')])
@@ -226,7 +246,8 @@ def test_rasters_that_do_not_fit_are_named_in_a_line_each(tiny, weights, call, t
     assert list(hashes(tmp_path / 'maps')) == ['no_place.tif']
 
 
-def test_ctrl_c_ends_with_a_line_and_resume_goes_on(tiny, weights, call, tmp_path, capsys, write_image):
+@pytest.mark.parametrize('launcher', [(sys.executable, ), TORCHRUN], ids=['alone', 'two processes'])
+def test_ctrl_c_ends_with_a_line_and_resume_goes_on(tiny, weights, call, tmp_path, capsys, write_image, launcher):
     rng = np.random.default_rng(0)
     for number in range(3):
         write_image(tmp_path / f'in/{number}.tif', rng.integers(0, 256, (64, 64, 3), np.uint8))
@@ -234,25 +255,26 @@ def test_ctrl_c_ends_with_a_line_and_resume_goes_on(tiny, weights, call, tmp_pat
     out = tmp_path / 'maps'
     call('predict', tiny.upernet, weights, *(tmp_path / f'in/{number}.tif' for number in range(2)), '--out', out)
     kept = hashes(out)
-    command = [sys.executable, 'tools/predict.py', tiny.upernet, weights, tmp_path / 'in', '--out', out, '--device',
+    command = [*launcher, 'tools/predict.py', tiny.upernet, weights, tmp_path / 'in', '--out', out, '--device',
                'cpu', '--resume']
     # a test run in the background ignores SIGINT, and its children would
     process = subprocess.Popen(
         [str(word) for word in command], cwd=ROOT, env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1'),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+        start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     try:
         end = time.monotonic() + 120
         while not list(out.glob('.*.large*')) and process.poll() is None and time.monotonic() < end:
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: launcher and processes
         shown = process.communicate(timeout=60)
     finally:
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 130, shown
     line = shown[1].strip().splitlines()[-1]
     assert line == (f'Interrupted: 2 of 4 maps in {out} are complete; the same command with --resume makes the others')
-    assert 'Traceback' not in shown[1] and 'maps in' not in shown[0]
+    assert 'Traceback' not in shown[1] and shown[1].count('Interrupted') == 1 and not shown[0]
     assert hashes(out) == kept  # nothing half made, nothing hidden
     (tmp_path / 'in/large.tif').unlink()
     call('predict', tiny.upernet, weights, tmp_path / 'in', '--out', out, '--resume')
