@@ -60,8 +60,7 @@ class MapJob:
             raise self._problem
         if self._raster is None:
             try:
-                self._raster = RasterRows(str(self.source), self.model_bands, self.bands, self.scaling,
-                                          self.nodata)
+                self._raster = RasterRows(str(self.source), self.model_bands, self.bands, self.scaling, self.nodata)
             except TileReadError as error:
                 self._problem = error
                 raise

@@ -138,8 +138,8 @@ def _load_weights(model: nn.Module, path: Path, trust: bool) -> None:
 
 def _class_names(cfg: Config) -> tuple[tuple[str, ...], np.ndarray]:
     """Names and colours, from the test data's metainfo, else from the class of the data set."""
-    data = (cfg.get('test_dataloader') or cfg.get('train_dataloader') or {}).get('dataset') or {}
-    metainfo = declared_metainfo(data)
+    dataset = (cfg.get('test_dataloader') or cfg.get('train_dataloader') or {}).get('dataset') or {}
+    metainfo = declared_metainfo(dataset)
     names = tuple(metainfo.get('classes') or ())
     if metainfo.get('palette'):
         packed = [parse_color(color) for color in metainfo['palette']]

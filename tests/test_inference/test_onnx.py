@@ -53,11 +53,11 @@ def swin(kind: str, folder: Path) -> Segmenter:
 
 @pytest.fixture(scope='module', params=['MaskedSwinTransformer', 'MaskedSwinTransformerV2'])
 def changing(request, tmp_path_factory) -> SimpleNamespace:
-    """A model and its ONNX file for changing sizes: ``torch``, ``path``, ``found``."""
+    """A model and its ONNX file for changing sizes: ``torch``, ``path``, ``comparisons``."""
     folder = tmp_path_factory.mktemp('changing')
     segmenter = swin(request.param, folder)
-    found = export_onnx(segmenter, folder / 'model.onnx', dynamic=True)
-    return SimpleNamespace(torch=segmenter, path=folder / 'model.onnx', found=found)
+    comparisons = export_onnx(segmenter, folder / 'model.onnx', dynamic=True)
+    return SimpleNamespace(torch=segmenter, path=folder / 'model.onnx', comparisons=comparisons)
 
 
 @pytest.fixture(scope='module')
@@ -80,8 +80,8 @@ def assert_same_classes(ours: np.ndarray, theirs: np.ndarray) -> None:
 
 def test_changing_sizes_agree_with_pytorch(changing):
     model = OnnxSegmenter(changing.path)
-    assert len({(one.batch, one.height, one.width) for one in changing.found}) == 3
-    assert all(one.difference <= TOLERANCE for one in changing.found)
+    assert len({(one.batch, one.height, one.width) for one in changing.comparisons}) == 3
+    assert all(one.difference <= TOLERANCE for one in changing.comparisons)
     # maps of the last stage smaller than a window, whole windows, and neither
     for shape in ((1, 32, 32), (3, 64, 96), (1, 448, 32), (2, 224, 160)):
         batch = images(*shape)
@@ -102,7 +102,7 @@ def test_the_file_names_its_sizes_and_takes_bytes(changing):
     assert [path.name for path in changing.path.parent.glob('*.onnx*')] == ['model.onnx']  # weights are inside
 
 
-def test_facts_and_mirror_images(changing):
+def test_metadata_and_mirror_images(changing):
     plain, mirrored = OnnxSegmenter(changing.path), OnnxSegmenter(str(changing.path), 'cpu', tta=True)
     for name in ('classes', 'bands', 'window', 'weights_sha256'):
         assert getattr(plain, name) == getattr(changing.torch, name)
@@ -146,8 +146,8 @@ def test_images_smaller_than_a_fixed_size_are_filled_with_their_mirror_image(fix
 
 
 def test_sizes_that_are_not_square_and_other_opsets(segmenter, noise, tmp_path):
-    found = export_onnx(segmenter, tmp_path / 'wide.onnx', (32, 96), opset=20)
-    assert [(one.batch, one.height, one.width) for one in found] == [(1, 32, 96)] * 2 + [(2, 32, 96)] * 2
+    comparisons = export_onnx(segmenter, tmp_path / 'wide.onnx', (32, 96), opset=20)
+    assert [(one.batch, one.height, one.width) for one in comparisons] == [(1, 32, 96)] * 2 + [(2, 32, 96)] * 2
     assert onnx.load(tmp_path / 'wide.onnx').opset_import[0].version == 20
     model, batch = OnnxSegmenter(tmp_path / 'wide.onnx'), images(3, 32, 96)
     torch.testing.assert_close(model.logits(batch), segmenter.logits(batch), atol=1e-4, rtol=0)
@@ -165,10 +165,10 @@ def test_bands_and_their_order(toy, tmp_path, bands, flip):
     model, batch = OnnxSegmenter(tmp_path / 'model.onnx'), images(2, 32, 32, bands)
     assert model.bands == bands
     torch.testing.assert_close(model.logits(batch), segmenter.logits(batch), atol=1e-4, rtol=0)
-    facts = {prop.key: prop.value for prop in onnx.load(tmp_path / 'model.onnx').metadata_props}
+    metadata = {prop.key: prop.value for prop in onnx.load(tmp_path / 'model.onnx').metadata_props}
     # of the input, so of RGB: without conversion the numbers of the config are those of BGR
     expected = {(3, True): [110, 120, 130], (3, False): [130, 120, 110]}.get((bands, flip), [120] * bands)
-    assert json.loads(facts['egmim_mm.mean']) == expected
+    assert json.loads(metadata['egmim_mm.mean']) == expected
 
 
 def test_a_raster_with_other_bands_is_refused(fixed, write_raster, noise, tmp_path):

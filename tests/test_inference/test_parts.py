@@ -32,9 +32,9 @@ def test_strips_of_some_rows_are_those_of_all(noise, overlap):
     for start, stop in ((0, 2), (2, 3), (rows // 2, rows), (rows - 1, rows)):
         part = strips(range(start, stop))
         assert [strip.top for strip in part] == grid.tops[start:stop]
-        for found, expected in zip(part, whole[start:stop]):
-            np.testing.assert_array_equal(found.classes, expected.classes)
-            assert torch.equal(found.probabilities, expected.probabilities)
+        for strip, expected in zip(part, whole[start:stop]):
+            np.testing.assert_array_equal(strip.classes, expected.classes)
+            assert torch.equal(strip.probabilities, expected.probabilities)
 
 
 def test_rows_that_reach_into_a_row():
