@@ -18,16 +18,12 @@ _GRACE_S = 5  # torchrun and the terminal both pass a Ctrl-C on: the second one 
 _asked: list[float] = []  # when this process was asked to stop
 
 
-class Interrupted(KeyboardInterrupt):
-    """An interrupted run; the message says how to go on."""
-
-
 @contextmanager
 def one_line_when_interrupted(line: str) -> Iterator[None]:
     """Exit with status 130 on SIGINT and SIGTERM, whatever error they lead to on the way out.
 
     Args:
-        line: What is printed, unless :func:`going_on` knows more.
+        line: What is printed, unless a KeyboardInterrupt says more, as that of :func:`going_on`.
     """
     process = os.getpid()
 
@@ -51,7 +47,8 @@ def one_line_when_interrupted(line: str) -> Iterator[None]:
         if not _stopped(error):
             raise
         if is_main_process():
-            print(error if isinstance(error, Interrupted) else line, file=sys.stderr, flush=True)
+            said = str(error) if isinstance(error, KeyboardInterrupt) else ''
+            print(said or line, file=sys.stderr, flush=True)
         raise SystemExit(INTERRUPTED) from None
     finally:
         for number, handler in before.items():
@@ -67,7 +64,7 @@ def going_on(folder: Path) -> Iterator[None]:
         folder: Where it saves its checkpoints.
 
     Raises:
-        Interrupted: With that line.
+        KeyboardInterrupt: With that line.
     """
     try:
         yield
@@ -75,8 +72,9 @@ def going_on(folder: Path) -> Iterator[None]:
         if not _stopped(error):
             raise
         last = newest_checkpoint(folder)
-        raise Interrupted(f'Interrupted. Last checkpoint: {last}; go on with: {resume_command(sys.argv)}' if last else
-                          'Interrupted before the first checkpoint: start again with the same command') from None
+        raise KeyboardInterrupt(
+            f'Interrupted. Last checkpoint: {last}; go on with: {resume_command(sys.argv)}' if last else
+            'Interrupted before the first checkpoint: start again with the same command') from None
 
 
 def _stopped(error: BaseException) -> bool:
