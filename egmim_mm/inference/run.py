@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import distributed
 
+from egmim_mm.processes import rank_and_size
 from egmim_mm.storage.band_scaling import BandScaling, load_scaling
 from egmim_mm.storage.rasters import parse_nodata
 
@@ -138,7 +139,7 @@ def _make_folder(out: Path) -> None:
 @contextmanager
 def _process_group() -> Iterator[None]:
     """That of the processes of torchrun, if there are several; after an error it ends with the process."""
-    several = int(os.environ.get('WORLD_SIZE', 1)) > 1
+    several = rank_and_size('pytorch')[1] > 1
     if several:
         distributed.init_process_group('gloo', timeout=timedelta(days=30))
     yield
@@ -160,7 +161,7 @@ def run_prediction(config: str, checkpoint: str | None, inputs: Sequence[str], o
     Raises:
         ValueError: As :func:`map_rasters`; or some rasters failed: by the first process alone, when all is done.
     """
-    is_first = int(os.environ.get('RANK', 0)) == 0
+    is_first = rank_and_size('pytorch')[0] == 0
     extras = [kind for kind in KINDS if options.pop(kind, False)]
     options['nodata'] = parse_nodata(nodata)
     with _process_group():
