@@ -4,8 +4,7 @@ _base_ = [
     '_base_/pretrain_runtime.py'
 ]
 
-train_cfg = dict(max_iters=100000)
-optim_wrapper = dict(optimizer=dict(lr=2e-4))  # per 512 images, from scratch
+train_cfg = dict(max_iters=100000)  # from random weights: twice the learning rate of a start from a checkpoint
 default_hooks = dict(checkpoint=dict(interval=5000))
 # every image below the folder, or those of a list: data_root='/', list_file='corpus.txt' (one path a line);
 # among a million files some are broken: they are skipped, with a line in the log each

@@ -43,6 +43,7 @@ def sample_mask(edge: Tensor,
                 progress: float = 1.0,
                 generator: torch.Generator | None = None,
                 shard: tuple[int, int] = (0, 1),
+                part: tuple[int, int] = (0, 1),
                 valid: Tensor | None = None,
                 beta: float = 0.25,
                 top_share: float = 0.4,
@@ -74,6 +75,8 @@ def sample_mask(edge: Tensor,
         generator: Source of randomness, on the device of ``edge``.
         shard: (rank, world size). The draw is made for the global batch, of which this
             process takes every world-size-th sample, so the masks do not depend on how a batch is shared out.
+        part: (number, count). These are the samples of one of several equal parts, in order, of what this process
+            takes: the draw is made for all of them.
         valid: (B, 1, H, W) bool, True = the pixel holds data. Only squares of
             :func:`counting_unit` px that hold data everywhere are hidden and counted: such a sample hides
             ``ratio`` of *its* squares, a sample without any hides nothing.
@@ -102,10 +105,10 @@ def sample_mask(edge: Tensor,
     hidden_squares = (ratio * usable.flatten(1).sum(1).double()).round().long()  # (B,)
 
     step = fine_cell_size if policy in _ADAPTIVE else cell_size
-    rank, world = shard
+    (rank, world), (number, parts) = shard, part
     # float64: ties between two draws would break the seed's independence of the device's sort order
-    noise = torch.rand(batch * world, height // step * (width // step), generator=generator, device=edge.device,
-                       dtype=torch.float64)[rank::world]
+    noise = torch.rand(batch * parts * world, height // step * (width // step), generator=generator,
+                       device=edge.device, dtype=torch.float64)[rank::world][number * batch:(number + 1) * batch]
     member = _spread(usable, unit // step).flatten(1)
     count = hidden_squares * (unit // step)**2
     rate = min(max_rate, ratio * (1 + beta * progress))

@@ -7,7 +7,7 @@ in ``locations`` when it looks a name up: a config needs no ``custom_imports``.
 from mmengine import registry as root
 
 __all__ = [
-    'MODELS', 'DATASETS', 'DATA_SAMPLERS', 'TRANSFORMS', 'METRICS', 'HOOKS', 'VISUALIZERS',
+    'MODELS', 'DATASETS', 'DATA_SAMPLERS', 'TRANSFORMS', 'METRICS', 'HOOKS', 'LOOPS', 'VISUALIZERS',
     'WEIGHT_INITIALIZERS', 'OPTIM_WRAPPERS', 'OPTIM_WRAPPER_CONSTRUCTORS'
 ]
 
@@ -23,6 +23,7 @@ DATA_SAMPLERS = _child(root.DATA_SAMPLERS, 'datasets')
 TRANSFORMS = _child(root.TRANSFORMS, 'datasets')
 METRICS = _child(root.METRICS, 'evaluation')
 HOOKS = _child(root.HOOKS, 'engine', 'evaluation')
+LOOPS = _child(root.LOOPS, 'engine')
 VISUALIZERS = _child(root.VISUALIZERS, 'engine')
 WEIGHT_INITIALIZERS = _child(root.WEIGHT_INITIALIZERS, 'checkpoints')
 OPTIM_WRAPPERS = _child(root.OPTIM_WRAPPERS, 'engine')

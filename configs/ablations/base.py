@@ -12,11 +12,10 @@ train_pipeline = [
     dict(type='egmim_mm.RandomQuarterTurn'),
     dict(type='PackInputs')
 ]
-train_cfg = dict(max_iters=150)
-auto_scale_lr = dict(enable=False)
+train_cfg = dict(global_batch=16, max_iters=150)
+auto_scale_lr = dict(base_batch_size=16)
 optim_wrapper = dict(optimizer=dict(lr=4e-4))  # large, because the run is short
 train_dataloader = dict(
-    batch_size=16,
     num_workers=0,
     persistent_workers=False,
     dataset=dict(

@@ -7,12 +7,11 @@ train_pipeline = [
     dict(type='egmim_mm.RandomQuarterTurn'),
     dict(type='PackInputs')
 ]
-train_cfg = dict(max_iters=400)
-auto_scale_lr = dict(enable=False)
+train_cfg = dict(global_batch=32, max_iters=400)
+auto_scale_lr = dict(base_batch_size=32)
 # 1e-4 per 512 images is for long runs; a few hundred steps of 32 need a larger one to learn anything
 optim_wrapper = dict(optimizer=dict(lr=4e-4))
 train_dataloader = dict(
-    batch_size=32,
     num_workers=0,
     persistent_workers=False,
     dataset=dict(

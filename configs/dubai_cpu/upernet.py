@@ -22,7 +22,6 @@ optim_wrapper = dict(
     }))
 # two labelled images; class-covering choice
 train_dataloader = dict(
-    batch_size=8,
     num_workers=0,
     persistent_workers=False,
     sampler=dict(budget=2),

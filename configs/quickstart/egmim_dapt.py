@@ -11,12 +11,12 @@ train_pipeline = [
     dict(type='egmim_mm.RandomQuarterTurn'),
     dict(type='PackInputs')
 ]
-train_cfg = dict(max_iters=700)
-auto_scale_lr = dict(enable=False)
+train_cfg = dict(global_batch=32, max_iters=700)
+auto_scale_lr = dict(base_batch_size=32)
+lr_factor_from_scratch = 1.0
 optim_wrapper = dict(optimizer=dict(lr=1e-3))  # large, because the run is short
 default_hooks = dict(checkpoint=dict(interval=100), logger=dict(interval=10))
 train_dataloader = dict(
-    batch_size=32,
     num_workers=0,
     persistent_workers=False,
     dataset=dict(data_root='data/quickstart/img_dir/unlabeled', min_size=128, pipeline=train_pipeline))

@@ -33,7 +33,6 @@ optim_wrapper = dict(
     }))
 default_hooks = dict(checkpoint=dict(interval=100), logger=dict(interval=10))
 train_dataloader = dict(
-    batch_size=8,
     num_workers=0,
     persistent_workers=False,
     sampler=dict(budget=0.05),

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
+from egmim_mm.checks import shares_of
 from egmim_mm.records.provenance import device_description, git_state, package_versions, write_json
 from egmim_mm.records.tables import print_table
 
@@ -29,7 +30,7 @@ def compare_steps(cfg: Config,
     Args:
         cfg: Config with an EGMIM model; its schedule and data are not used.
         out_dir: Folder of the file.
-        batch: Images of a step; that of the config's loader by default, or 16.
+        batch: Images of a step; by default those that one process computes at once by the config, or 16.
         size: Side of the images, px; the backbone's ``img_size`` by default.
         rounds: Timed steps of each.
         amp: bfloat16 autocast; without a GPU everything is float32.
@@ -46,7 +47,8 @@ def compare_steps(cfg: Config,
         raise ValueError(f'--steps {rounds}: an interval needs at least 2 steps')
     chosen = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     amp = amp and chosen.type == 'cuda'
-    batch = batch or cfg.get('train_dataloader', {}).get('batch_size', 16)
+    shares = shares_of(cfg, 1)
+    batch = batch or (shares.images if shares else cfg.get('train_dataloader', {}).get('batch_size', 16))
     steps = build_steps(cfg, batch, size, amp, chosen)
     clock_name, clock = device_clock(chosen)
     seconds = interleaved(steps, rounds, WARMUP, clock)

@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from egmim_mm.processes import rank_and_size
 
+from .batch_checks import shares_of
 from .launch_error import LaunchError
 
 __all__ = ['check_batch', 'check_heads', 'heads_of']
@@ -79,18 +80,21 @@ def _check_loss(name: str, loss: dict, outputs: int | None) -> None:
 
 
 def check_batch(cfg: Config) -> None:
-    """Refuse one image per process where batch norm sees one value per channel.
+    """Refuse a batch that cannot be shared out, and one image per process where batch norm sees one value per channel.
 
     Pyramid pooling (UPerHead, PSPHead, ASPPHead, ...) averages a whole image into one pixel and normalises it over the
     batch; of one image PyTorch refuses that in the first iteration. SyncBN counts the images of all processes.
     The config must be that of this machine (see :func:`egmim_mm.engine.device.adapt_to_device`).
 
     Raises:
-        LaunchError: Says which head it is.
+        LaunchError: Says what to change.
     """
-    if (cfg.get('train_dataloader') or {}).get('batch_size', 1) != 1:
-        return
     processes = rank_and_size(cfg.get('launcher', 'none'))[1]
+    shares = shares_of(cfg, processes)
+    if (shares.images if shares else (cfg.get('train_dataloader') or {}).get('batch_size', 1)) != 1:
+        return
+    batch = 'train_dataloader.batch_size is 1: set it to 2 or more' if not shares else (
+        f'there are {shares}: start fewer processes, raise train_cfg.max_batch_per_process or global_batch')
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmseg'), torch.device('meta'):
         for name, head in heads_of(cfg.get('model') or {}):
             index = head.get('in_index')
@@ -100,8 +104,7 @@ def check_batch(cfg: Config) -> None:
             if any(not isinstance(norm, nn.SyncBatchNorm) or processes == 1 for norm in norms):
                 raise LaunchError(
                     f'{name} pools each image to one pixel and normalises it over the batch, so it needs 2 images per '
-                    'process, but train_dataloader.batch_size is 1: set it to 2 or more, or '
-                    f"{name}.norm_cfg=dict(_delete_=True, type='GN', num_groups=32)")
+                    f"process, but {batch}, or {name}.norm_cfg=dict(_delete_=True, type='GN', num_groups=32)")
 
 
 def _norms_of_one_pixel(head: nn.Module) -> list[nn.Module]:

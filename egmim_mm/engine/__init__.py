@@ -1,3 +1,4 @@
+from .global_batch import GlobalBatchLoop
 from .hooks import (
     FiniteLossHook,
     GlobalLossHook,
@@ -13,7 +14,7 @@ from .optim_wrapper import AutocastOptimWrapper
 from .optimizer_groups import MergedGroups
 
 __all__ = [
-    'AutocastOptimWrapper', 'FiniteLossHook', 'GlobalLossHook', 'IterationSeedHook', 'MaskCurriculumHook',
-    'MergedGroups', 'ReconstructionHook', 'RepresentationHealthHook', 'SafeCheckpointHook', 'StepRecordsHook',
-    'SwinLayerDecay'
+    'AutocastOptimWrapper', 'FiniteLossHook', 'GlobalBatchLoop', 'GlobalLossHook', 'IterationSeedHook',
+    'MaskCurriculumHook', 'MergedGroups', 'ReconstructionHook', 'RepresentationHealthHook', 'SafeCheckpointHook',
+    'StepRecordsHook', 'SwinLayerDecay'
 ]

@@ -10,6 +10,7 @@ from mmengine.runner import BaseLoop, Runner
 
 from egmim_mm.checkpoints import CheckpointError
 from egmim_mm.checkpoints.mmengine_loading import load_weights_only
+from egmim_mm.evaluation.protocol import describe_batch, lr_scale
 
 from .optimization_plan import OptimizationPlan
 from .optimizer_groups import check_groups
@@ -51,11 +52,14 @@ class ConsoleRunner(Runner):
             self._plan.follow(self.iter, self.epoch)
 
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
-        """As MMEngine's, which forgets that accumulated iterations make one larger batch."""
-        if auto_scale_lr and auto_scale_lr.get('enable'):
-            base = auto_scale_lr['base_batch_size'] / optim_wrapper._accumulative_counts
-            auto_scale_lr = dict(auto_scale_lr, base_batch_size=base)
-        super().scale_lr(optim_wrapper, auto_scale_lr)
+        """As MMEngine's, which forgets that accumulated parts make one larger batch."""
+        batch = describe_batch(self)['global_batch']
+        factor = lr_scale(auto_scale_lr, batch)
+        if factor != 1:
+            self.logger.info(f'Learning rate: x {factor:.4g}, as it stands for {auto_scale_lr["base_batch_size"]} '
+                             f'images a step and there are {batch}')
+        for group in optim_wrapper.optimizer.param_groups:
+            group['lr'] *= factor
 
     def load_checkpoint(self, filename: str, map_location='cpu', strict: bool = False, **kwargs) -> dict:
         """As MMEngine's, but a test refuses weights that do not fit: it would score a random head."""

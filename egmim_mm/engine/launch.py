@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.logging import print_log
 
 from egmim_mm.checks import check_option_names
 from egmim_mm.option_values import OptionAction
@@ -29,6 +30,8 @@ def load_config(path: str, work_dir: str | None = None, options: dict | None = N
     cfg = Config.fromfile(path)
     if options:
         check_option_names(cfg, options)
+        if 'optim_wrapper.optimizer.lr' in options and 'lr_factor_from_scratch' in cfg:
+            cfg.lr_factor_from_scratch = 1.0  # who gives a rate means that one
         cfg.merge_from_dict(options)
     settle_schedule(cfg)
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
@@ -52,3 +55,20 @@ def settle_schedule(cfg: Config) -> None:
                 scheduler[key] = round(scheduler[key] * max_iters)
     # a warm-up of less than two iterations would leave the learning rate at its start factor
     cfg.param_scheduler = [s for s in schedulers if s.get('end', float('inf')) - s.get('begin', 0) >= 2]
+
+
+def settle_learning_rate(cfg: Config, from_scratch: bool) -> None:
+    """Multiply the learning rate by ``lr_factor_from_scratch`` where training starts from random weights.
+
+    Args:
+        cfg: Changed in place; the factor is 1 afterwards.
+        from_scratch: Whether it does.
+    """
+    factor = cfg.get('lr_factor_from_scratch', 1.0)
+    if not from_scratch or factor == 1.0:
+        return
+    optimizer = cfg.optim_wrapper.optimizer
+    print_log(f'Learning rate: {optimizer.lr * factor:.4g}, not {optimizer.lr:.4g}, because this run starts from '
+              f'random weights (lr_factor_from_scratch={factor:g})', logger='current')
+    optimizer.lr *= factor
+    cfg.lr_factor_from_scratch = 1.0

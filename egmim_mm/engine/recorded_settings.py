@@ -9,7 +9,8 @@ from typing import Any
 _READ = ('model', 'train_dataloader', 'val_dataloader', 'train_cfg', 'val_cfg', 'optim_wrapper', 'param_scheduler',
          'auto_scale_lr', 'val_evaluator', 'default_hooks', 'custom_hooks', 'randomness', 'visualizer')
 # a resumed run takes its weights from its checkpoint; the batch is compared over all processes
-_NOT_COMPARED = re.compile(r'model\.(.*\.)?(init_cfg|pretrained)(\.|$)|train_dataloader\.batch_size$')
+_NOT_COMPARED = re.compile(r'model\.(.*\.)?(init_cfg|pretrained)(\.|$)|train_dataloader\.batch_size$|'
+                           r'train_cfg\.global_batch$')
 # what the weights, the state of the optimizer or the position in the data mean
 _KEPT = re.compile(r'(model|train_dataloader|randomness)\.|train_cfg\.(type|by_epoch)$|'
                    r'optim_wrapper\.(constructor|accumulative_counts|optimizer\.type)$')
@@ -19,6 +20,8 @@ _MAY_CHANGE = re.compile(
     r'.*\.(cache_mb|with_cp)$|model\.test_cfg(\.|$)|randomness\.deterministic$')
 # constructors that keep the same order of parameters; their groups are compared when the state is loaded
 _ALIKE = (None, 'DefaultOptimWrapperConstructor', 'egmim_mm.MergedGroups')
+# another name of the same: the device decides on SyncBN; the batch is compared by itself
+_SAME = {'SyncBN': 'BN', 'egmim_mm.GlobalBatchLoop': 'IterBasedTrainLoop'}
 _OF_SCHEDULE = re.compile(r'optim_wrapper\.(optimizer|paramwise_cfg)\.|(param_scheduler|auto_scale_lr)(\.|$)|'
                           r'train_cfg\.(max_iters|max_epochs)$')
 
@@ -49,7 +52,7 @@ class Change:
 def compare_settings(recorded: str, now: str) -> list[Change]:
     """Settings of a training that differ between two configs, each as MMEngine writes it (``pretty_text``).
 
-    Nothing in the texts is executed. ``SyncBN`` counts as ``BN``: the device decides.
+    Nothing in the texts is executed. ``SyncBN`` counts as ``BN``, and ``GlobalBatchLoop`` as ``IterBasedTrainLoop``.
 
     Raises:
         ValueError: A text is more than settings.
@@ -98,7 +101,7 @@ def _leaves_of(value: Any, key: str) -> Iterator[tuple[str, Any]]:
         parts = enumerate(value)
     else:
         if value is not None:
-            yield key, 'BN' if value == 'SyncBN' else value
+            yield key, _SAME.get(value, value) if isinstance(value, str) else value
         return
     for name, part in parts:
         yield from _leaves_of(part, f'{key}.{name}')

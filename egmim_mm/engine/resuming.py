@@ -10,6 +10,7 @@ from egmim_mm.checks import LaunchError
 from egmim_mm.evaluation.results import META_KEY, is_trained
 from egmim_mm.processes import rank_and_size
 
+from .launch import settle_learning_rate
 from .recorded_settings import Change, compare_settings
 
 
@@ -33,6 +34,9 @@ def set_up_resume(cfg: Config, resume: str | bool, trust: bool = False) -> str |
     checkpoint = read_checkpoint(path, trust)
     check_resumable(path, checkpoint)
     meta = checkpoint['meta']
+    recorded = meta.get(META_KEY) or {}
+    if 'backbone_source' in recorded:
+        settle_learning_rate(cfg, from_scratch=recorded['backbone_source'] is None)
     if finished := _finished(cfg, meta):
         return finished
     refused = [*(change for change in changes_since(meta, cfg) if change.is_refused), *_batch_change(meta, cfg)]
@@ -93,12 +97,15 @@ def changes_since(meta: dict[str, Any], cfg: Config) -> list[Change]:
 
 
 def _batch_change(meta: dict[str, Any], cfg: Config) -> list[Change]:
-    before = ((meta.get(META_KEY) or {}).get('training') or {}).get('batch_size')
-    own = (cfg.get('train_dataloader') or {}).get('batch_size')
+    training = (meta.get(META_KEY) or {}).get('training') or {}
+    before = training.get('global_batch', training.get('batch_size'))  # batch_size: of earlier versions
     processes = rank_and_size(cfg.get('launcher', 'none'))[1]
-    if not before or not own or before == own * processes:
-        return []
-    return [Change('the batch over all processes (train_dataloader.batch_size x processes)', before, own * processes)]
+    now, name = (cfg.get('train_cfg') or {}).get('global_batch'), 'train_cfg.global_batch'
+    if now is None:
+        own = (cfg.get('train_dataloader') or {}).get('batch_size')
+        now = own and own * processes * (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
+        name = 'the batch over all processes (train_dataloader.batch_size x processes)'
+    return [Change(name, before, now)] if before and now and before != now else []
 
 
 def _finished(cfg: Config, meta: dict[str, Any]) -> str | None:

@@ -4,6 +4,7 @@ from mmengine.config import Config
 from egmim_mm.checkpoints import declared_source, describe_source, newest_checkpoint
 from egmim_mm.checks import LaunchError
 
+from .launch import settle_learning_rate
 from .resuming import checkpoint_folder, set_up_resume
 
 
@@ -47,6 +48,7 @@ def start_or_resume(cfg: Config,
     source = backbone or declared_source(cfg)
     if source:
         cfg.backbone_source = describe_source(source, trust)
+    settle_learning_rate(cfg, from_scratch=not source)
     if backbone:
         options = dict(allow_partial=True) if allow_partial else {}
         options |= dict(trust=True) if trust else {}

@@ -1,6 +1,9 @@
 """What a run was trained and judged on, as plain values for ``results.json``. Pure functions."""
 from typing import Any
 
+from mmengine.dist import get_world_size
+from mmengine.runner import Runner
+
 DATASET_KEYS = ('data_root', 'data_prefix', 'include', 'ann_file', 'list_file', 'img_suffix',
                 'seg_map_suffix')
 SAMPLER_KEYS = ('budget', 'seed', 'strategy', 'unit')
@@ -52,27 +55,59 @@ def describe_labels(sampler_cfg: dict | None, sampler: Any = None) -> dict[str, 
     return labels
 
 
-def describe_training(cfg: dict, dataloader: Any, seed: int | None, processes: int) -> dict[str, Any]:
+def describe_batch(runner: Runner) -> dict[str, Any]:
+    """How the images of a step of the optimizer are shared out, by a Runner that is set up to train.
+
+    Returns:
+        ``global_batch`` (None if the loader does not say), ``processes``, ``accumulation``, and ``lr``: that of the
+        config, scaled to the batch, before the multipliers of layers and the schedule (None if there is no config).
+    """
+    processes, shares = get_world_size(), getattr(runner.train_loop, 'shares', None)
+    wrapper = runner.cfg.get('optim_wrapper') or {}
+    if shares:
+        batch, accumulation = shares.global_batch, shares.accumulation
+    else:
+        images, accumulation = runner.train_dataloader.batch_size, wrapper.get('accumulative_counts', 1)
+        batch = images and images * processes * accumulation
+    lr = (wrapper.get('optimizer') or {}).get('lr')
+    return dict(global_batch=batch, processes=processes, accumulation=accumulation,
+                lr=lr and lr * lr_scale(runner.cfg.get('auto_scale_lr'), batch))
+
+
+def lr_scale(auto_scale_lr: dict | None, global_batch: int | None) -> float:
+    """Factor of the learning rate by MMEngine's setting: images of a step over those that the rate stands for."""
+    if not auto_scale_lr or not auto_scale_lr.get('enable') or not global_batch:
+        return 1.0
+    return global_batch / auto_scale_lr['base_batch_size']
+
+
+def describe_progress(runner: Runner, iteration: int) -> dict[str, int | None]:
+    """``optimizer_steps`` and ``images_seen`` after so many iterations of a Runner's training."""
+    batch = describe_batch(runner)
+    # an iteration of MMEngine's loop is one part of a step
+    parts = 1 if hasattr(runner.train_loop, 'shares') else batch['accumulation']
+    seen = batch['global_batch'] and batch['global_batch'] * iteration // parts
+    return dict(optimizer_steps=-(-iteration // parts), images_seen=seen)
+
+
+def describe_training(cfg: dict, dataloader: Any, seed: int | None, batch: dict[str, Any]) -> dict[str, Any]:
     """The training half of the protocol.
 
     Args:
         cfg: The resolved config of the run.
         dataloader: The built training loader.
         seed: Seed of the run.
-        processes: Number of processes, to give the global batch size.
+        batch: Of :func:`describe_batch`.
 
     Returns:
-        ``classes`` (None without labels), ``split``, ``labels``, ``batch_size`` (images that a step of the optimiser
-        learns from: over all processes and accumulated iterations), ``max_iters``, ``seed``.
+        ``classes`` (None without labels), ``split``, ``labels``, what is in ``batch``, ``max_iters``, ``seed``.
     """
     loader_cfg = cfg.get('train_dataloader') or {}
-    batch_size = getattr(dataloader, 'batch_size', None) or loader_cfg.get('batch_size')
-    accumulated = (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
     return dict(
         classes=class_names(dataloader.dataset),
         split=describe_split(loader_cfg.get('dataset'), dataloader.dataset),
         labels=describe_labels(loader_cfg.get('sampler'), dataloader.sampler),
-        batch_size=batch_size * processes * accumulated if batch_size else None,
+        **batch,
         max_iters=(cfg.get('train_cfg') or {}).get('max_iters'),
         seed=seed)
 

@@ -12,7 +12,14 @@ from egmim_mm.checkpoints import run_source
 from egmim_mm.records.provenance import device_description, file_sha256, git_state, package_versions, plain, write_json
 from egmim_mm.registry import HOOKS
 
-from .protocol import check_same_data, class_names, describe_split, describe_training
+from .protocol import (
+    check_same_data,
+    class_names,
+    describe_batch,
+    describe_progress,
+    describe_split,
+    describe_training,
+)
 
 META_KEY = 'egmim_mm'
 LOSS_WINDOW = 50
@@ -65,14 +72,15 @@ class ResultsHook(Hook):
         before = self._training if resumed else None
         if not resumed:
             self._source = run_source(runner.cfg, runner._load_from)
-        self._training = describe_training(runner.cfg, runner.train_dataloader, runner.seed, get_world_size())
+        self._training = describe_training(runner.cfg, runner.train_dataloader, runner.seed, describe_batch(runner))
         check_same_data(before, self._training)
         self._first_iteration = runner.iter
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Put what the run is trained on into the checkpoint's ``meta``."""
         checkpoint['meta'][META_KEY] = plain(
-            dict(training=self._training, backbone_source=self._source, train_s=self._train_s()))
+            dict(training=self._training | describe_progress(runner, checkpoint['meta']['iter']),
+                 backbone_source=self._source, train_s=self._train_s()))
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Take that over from a checkpoint that is tested or resumed."""
@@ -130,7 +138,9 @@ class ResultsHook(Hook):
             write_json(Path(runner.work_dir) / self.out_file, self._document(runner, phase))
 
     def _document(self, runner: Runner, phase: str) -> dict[str, Any]:
-        evaluation = self._evaluation
+        evaluation, training = self._evaluation, self._training
+        if self._train_start is not None:
+            training = training | describe_progress(runner, evaluation.get('iteration') or runner.iter)
         return dict(
             phase=phase,
             metrics=evaluation.get('metrics', {}),
@@ -138,9 +148,9 @@ class ResultsHook(Hook):
             confidence=evaluation.get('confidence'),
             confusion=evaluation.get('confusion'),
             iteration=evaluation.get('iteration'),
-            protocol=dict(classes=evaluation.get('classes') or (self._training or {}).get('classes'),
+            protocol=dict(classes=evaluation.get('classes') or (training or {}).get('classes'),
                           evaluation=evaluation.get('split'),
-                          training=self._training),
+                          training=training),
             train_losses=_recent_losses(runner) if self._train_start is not None else {},
             backbone_source=self._source,
             checkpoint=_tested_file(runner) if phase == 'test' else None,

@@ -65,7 +65,7 @@ class EdgeGuidedMaskGenerator(nn.Module):
         super().__init__()
         if policy not in POLICIES:
             raise ValueError(f'unknown mask policy {policy!r}; choose one of {", ".join(POLICIES)}')
-        drawn = ('progress', 'generator', 'shard', 'valid')  # of each call
+        drawn = ('progress', 'generator', 'shard', 'part', 'valid')  # of each call
         unknown = set(options) - set(signature(sample_mask).parameters) | set(options) & {'edge', *drawn}
         if unknown:
             raise TypeError(f'EdgeGuidedMaskGenerator has no option {", ".join(sorted(unknown))}')
@@ -76,6 +76,8 @@ class EdgeGuidedMaskGenerator(nn.Module):
                 progress: float,
                 generator: torch.Generator | None = None,
                 shard: tuple[int, int] = (0, 1),
-                valid: Tensor | None = None) -> Tensor:
+                valid: Tensor | None = None,
+                part: tuple[int, int] = (0, 1)) -> Tensor:
         """(B, 1, H, W) edge strength [and bool valid] -> (B, H / token_size, W / token_size) bool, True = hidden."""
-        return sample_mask(edge, progress=progress, generator=generator, shard=shard, valid=valid, **self.options)
+        return sample_mask(edge, progress=progress, generator=generator, shard=shard, part=part, valid=valid,
+                           **self.options)

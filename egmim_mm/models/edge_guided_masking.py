@@ -38,10 +38,16 @@ class EdgeGuidedMasking(BaseSelfSupervisor):
         bands = check_bands(self.backbone, self.data_preprocessor)
         self.register_buffer('nodata_value', None if nodata is None else nodata_tensor(nodata, bands), persistent=False)
         self.iteration = self.max_iters = self.seed = None
+        self.part = (0, 1)
 
     def set_iteration(self, iteration: int, max_iters: int, seed: int) -> None:
         """Where training stands: steps done, steps in all, seed of the run. Masks depend on nothing else."""
         self.iteration, self.max_iters, self.seed = iteration, max_iters, seed
+        self.part = (0, 1)
+
+    def set_part(self, number: int, count: int) -> None:
+        """Which of the equal parts of a step's images comes next; of this iteration alone."""
+        self.part = (number, count)
 
     def images(self, inputs: Tensor) -> Tensor:
         """Undo mean/std: normalised inputs (B, C, H, W) -> images in [0, 1]; raw pixels of 255 become 1."""
@@ -85,11 +91,12 @@ class EdgeGuidedMasking(BaseSelfSupervisor):
         """
         check_size(edge.shape[-2:], self.image_multiple)
         if seed is not None:
-            progress, number, shard = 1.0, seed, (0, 1)
+            progress, number, shard, part = 1.0, seed, (0, 1), (0, 1)
         elif self.iteration is None:
             raise RuntimeError("EGMIM does not know how far training is: add dict(type='egmim_mm.MaskCurriculumHook') "
                                'to the hooks, or call set_iteration()')
         else:
             progress, number = self.iteration / self.max_iters, self.seed * 1_000_003 + self.iteration
-            shard = (dist.get_rank(), dist.get_world_size())
-        return self.mask_generator(edge, progress, torch.Generator(edge.device).manual_seed(number), shard, valid)
+            shard, part = (dist.get_rank(), dist.get_world_size()), self.part
+        generator = torch.Generator(edge.device).manual_seed(number)
+        return self.mask_generator(edge, progress, generator, shard, valid, part)

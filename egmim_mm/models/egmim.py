@@ -9,7 +9,7 @@ from egmim_mm.registry import MODELS
 
 from .edge_guided_masking import EdgeGuidedMasking
 from .settings_checks import check_terms, read_stages, refuse_old_settings, refuse_old_weights
-from .terms import MaskedBatch, to_pixels
+from .terms import MaskedBatch, TermBalance, to_pixels
 
 
 @MODELS.register_module()
@@ -71,12 +71,30 @@ class EGMIM(EdgeGuidedMasking):
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample] | None = None, **kwargs) -> dict[str, Tensor]:
         """inputs (B, C, H, W) normalised -> losses by name; names with ``loss`` are summed by the runner."""
+        return self.balance(self._values(inputs, data_samples), self.iteration, self.max_iters)
+
+    def _values(self, inputs: Tensor, data_samples: list[DataSample] | None) -> dict[str, Tensor]:
         batch = self.encode(inputs, data_samples)
         values = {}
         for name, term in self.terms.items():
             batch.predictions[name] = term.predict(batch)
             values.update(term.losses(batch.predictions[name], batch))
-        return self.balance(values, self.iteration, self.max_iters)
+        return values
+
+    @torch.no_grad()
+    def look_ahead(self, parts: Sequence[dict]) -> None:
+        """What has to be known of all parts of a step before the first: the scales, in the step that sets them.
+
+        Args:
+            parts: Arguments of :meth:`loss`, of equal numbers of images.
+        """
+        if not (isinstance(self.balance, TermBalance) and self.balance.is_due(self.iteration, self.max_iters)):
+            return
+        values = []
+        for number, part in enumerate(parts):
+            self.set_part(number, len(parts))
+            values.append(self._values(part['inputs'], part.get('data_samples')))
+        self.balance.set_scales({name: torch.stack([one[name] for one in values]).mean() for name in values[0]})
 
     @torch.no_grad()
     def reconstruct(self, inputs: Tensor, data_samples: list[DataSample] | None = None,

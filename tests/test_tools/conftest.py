@@ -23,12 +23,13 @@ train_pipeline = [
     dict(type='egmim_mm.LoadTile'),
     dict(type='egmim_mm.RandomScaledCrop', crop_size=64, scale_range=(0.67, 1.5)),
     dict(type='RandomFlip', prob=0.5), dict(type='egmim_mm.RandomQuarterTurn'), dict(type='PackInputs')]
-train_cfg = dict(max_iters=12)
-auto_scale_lr = dict(enable=False)
+train_cfg = dict(global_batch=4, max_iters=12)
+auto_scale_lr = dict(base_batch_size=4)
+lr_factor_from_scratch = 1.0
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 default_hooks = dict(checkpoint=dict(interval=4), logger=dict(interval=1))
 train_dataloader = dict(
-    batch_size=4, num_workers=2,
+    num_workers=2,
     dataset=dict(data_root='{data}/images', min_size=64, pipeline=train_pipeline))
 """
 NARROW = ", terms=[dict(type='egmim_mm.PixelTerm'), dict(type='egmim_mm.StructureTerm', channels=8)]"
@@ -49,10 +50,11 @@ train_pipeline = [
     dict(type='egmim_mm.LoadTile'), dict(type='egmim_mm.LoadTileMask'),
     dict(type='egmim_mm.RandomScaledCrop', crop_size=64), dict(type='RandomFlip', prob=0.5),
     dict(type='PhotoMetricDistortion'), dict(type='PackSegInputs')]
-train_cfg = dict(max_iters=12, val_interval=100)
+train_cfg = dict(global_batch=4, max_iters=12, val_interval=100)
+auto_scale_lr = dict(base_batch_size=4)
 default_hooks = dict(checkpoint=dict(interval=4), logger=dict(interval=1))
 train_dataloader = dict(
-    batch_size=4, num_workers=0, persistent_workers=False, sampler=dict(budget=3),
+    num_workers=0, persistent_workers=False, sampler=dict(budget=3),
     dataset=dict(**tiles, pipeline=train_pipeline))
 val_dataloader = dict(num_workers=0, persistent_workers=False, dataset=tiles)
 test_dataloader = val_dataloader

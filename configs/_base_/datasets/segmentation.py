@@ -28,7 +28,6 @@ tta_pipeline = [
         ], [dict(type='egmim_mm.LoadTileMask')], [dict(type='PackSegInputs', meta_keys=meta_keys)]])
 ]
 train_dataloader = dict(
-    batch_size=8,
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='egmim_mm.LabelBudgetSampler', budget=0.01, seed=0),

@@ -8,7 +8,6 @@ train_pipeline = [
     dict(type='PackInputs')
 ]
 train_dataloader = dict(
-    batch_size=64,
     num_workers=4,
     persistent_workers=True,
     drop_last=True,

@@ -1,6 +1,9 @@
-# lr 1e-4 per 512 images when starting from a checkpoint (2e-4 from scratch); schedules in shares of max_iters
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=10000)
+# An iteration is a step over global_batch images, whatever number of processes shares them; a process computes at most
+# max_batch_per_process at once (for its memory) and sums up the gradients. Schedules in shares of max_iters.
+train_cfg = dict(type='egmim_mm.GlobalBatchLoop', global_batch=512, max_batch_per_process=64, max_iters=10000)
+# lr is for this many images, and follows global_batch in proportion; it is for a start from a checkpoint
 auto_scale_lr = dict(enable=True, base_batch_size=512)
+lr_factor_from_scratch = 2.0
 optim_wrapper = dict(
     type='egmim_mm.AutocastOptimWrapper',
     precision='auto',  # bfloat16 where the GPU or CPU is fast in it, else float32

@@ -1,8 +1,9 @@
-# 1 % of the labels: 4k iterations; set train_cfg.max_iters to 8k / 10k / 40k for 5 / 10 / 100 %
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=4000, val_interval=2000)
+# 1 % of the labels: 4k iterations; set train_cfg.max_iters to 8k / 10k / 40k for 5 / 10 / 100 %.
+# An iteration is a step over global_batch images, whatever number of processes shares them
+train_cfg = dict(type='egmim_mm.GlobalBatchLoop', global_batch=8, max_iters=4000, val_interval=2000)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
-auto_scale_lr = dict(enable=False, base_batch_size=8)
+auto_scale_lr = dict(enable=True, base_batch_size=8)  # lr is for this many images, and follows global_batch
 optim_wrapper = dict(
     type='egmim_mm.AutocastOptimWrapper',
     precision='auto',  # bfloat16 where the GPU or CPU is fast in it, else float32

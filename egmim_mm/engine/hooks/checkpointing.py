@@ -7,6 +7,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
 from egmim_mm.checkpoints import run_source
+from egmim_mm.evaluation.protocol import describe_batch, describe_progress
 from egmim_mm.records import whole_file
 from egmim_mm.registry import HOOKS
 
@@ -61,9 +62,10 @@ class SafeCheckpointHook(CheckpointHook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add this run to the lineage."""
-        source = self._source
+        source, iteration = self._source, checkpoint['meta']['iter']
         step = dict(experiment=runner.experiment_name, config=runner.cfg.filename and Path(runner.cfg.filename).name,
-                    iterations=checkpoint['meta']['iter'], seed=runner.seed, source=source.get('sha256'),
+                    iterations=iteration, **describe_batch(runner), **describe_progress(runner, iteration),
+                    seed=runner.seed, source=source.get('sha256'),
                     source_file=source.get('path') and Path(source['path']).name)
         checkpoint['meta']['lineage'] = [dict(s) for s in source.get('lineage', [])] + [step]
 

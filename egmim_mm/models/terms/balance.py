@@ -37,7 +37,8 @@ class TermBalance(nn.Module):
             iteration: Steps done; the scales are set in training mode only.
             max_iters: Steps of the run.
         """
-        self._set_once(values, iteration, max_iters)
+        if self.is_due(iteration, max_iters):
+            self.set_scales(values)
         scales = dict(zip(self.rescaled, torch.where(self.scale > 0, self.scale, torch.ones_like(self.scale))))
         losses = dict(loss_pixel=values['pixel'])
         for name, value in values.items():
@@ -47,16 +48,19 @@ class TermBalance(nn.Module):
                 losses[name] = value.detach()
         return losses
 
-    @torch.no_grad()
-    def _set_once(self, values: dict[str, Tensor], iteration: int, max_iters: int) -> None:
+    def is_due(self, iteration: int, max_iters: int) -> bool:
+        """Whether this is the step whose losses set the scales; arguments as of :meth:`forward`."""
         # decided by Python values: looking at the buffer would make a GPU wait at every step
         if (self._is_set or not self.rescaled or not self.training
                 or iteration < min(self.rescale_at, max_iters // 10)):
-            return
+            return False
         if self._is_set is None:
             self._is_set = bool(self.scale.all())
-            if self._is_set:
-                return
+        return not self._is_set
+
+    @torch.no_grad()
+    def set_scales(self, values: dict[str, Tensor]) -> None:
+        """Set them from the losses of this process's share of a step, averaged over the processes."""
         sizes = torch.stack([values[name] for name in ('pixel', *self.rescaled)]).float()
         dist.all_reduce(sizes, 'mean')
         if sizes[0] > 0:  # else nothing is hidden anywhere in this batch: the next one decides
