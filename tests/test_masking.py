@@ -68,6 +68,17 @@ def test_seed_decides(policy):
 
 
 @pytest.mark.parametrize('policy', POLICIES)
+def test_parts_of_shards_in_order_equal_the_global_batch(policy):
+    edge = torch.rand(12, 1, 64, 64, generator=seeded(0))
+    whole = sample_mask(edge, policy=policy, generator=seeded(5))
+    for rank in range(2):
+        own = edge[rank::2]  # of two processes
+        parts = [sample_mask(own[2 * n:2 * n + 2], policy=policy, generator=seeded(5), shard=(rank, 2), part=(n, 3))
+                 for n in range(3)]
+        assert torch.equal(torch.cat(parts), whole[rank::2])
+
+
+@pytest.mark.parametrize('policy', POLICIES)
 @pytest.mark.parametrize('world', [2, 3])
 def test_shards_interleaved_equal_the_global_batch(policy, world):
     edge = torch.rand(6, 1, 128, 128, generator=seeded())

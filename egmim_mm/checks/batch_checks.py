@@ -59,6 +59,10 @@ def shares_of(cfg: Config, processes: int) -> BatchShares | None:
     loop = cfg.get('train_cfg') or {}
     if loop.get('global_batch') is None:
         return None
+    if loop.get('type') == 'IterBasedTrainLoop':
+        raise LaunchError(f'train_cfg.type is IterBasedTrainLoop, which reads no global_batch ({loop.global_batch}): '
+                          "leave the type out, or set train_cfg=dict(_delete_=True, type='IterBasedTrainLoop', "
+                          "max_iters=N) and train_dataloader.batch_size for each process")
     shares = share_out(loop['global_batch'], processes, loop.get('max_batch_per_process'))
     counts = (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
     if counts != 1:

@@ -89,8 +89,8 @@ def _check_iterations(cfg: Config) -> None:
     kind = loop.get('type', '')
     if 'max_epochs' in loop or loop.get('by_epoch') or str(kind).endswith('EpochBasedTrainLoop'):
         raise LaunchError('train_cfg counts epochs, but training here counts iterations, because the tiles are an '
-                          "endless stream: set train_cfg=dict(_delete_=True, type='IterBasedTrainLoop', max_iters=N), "
-                          'where an epoch is the number of labelled tiles / train_dataloader.batch_size iterations')
+                          "endless stream: set train_cfg=dict(_delete_=True, type='egmim_mm.GlobalBatchLoop', "
+                          'global_batch=B, max_iters=N), where an epoch is the number of labelled tiles / B iterations')
     max_iters = loop.get('max_iters')
     if not isinstance(max_iters, int) or max_iters < 1:
         raise LaunchError(f'train_cfg.max_iters is {max_iters}: give the number of iterations, 1 or more')

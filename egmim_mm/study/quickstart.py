@@ -34,7 +34,7 @@ DAPT, UPERNET = 'configs/quickstart/egmim_dapt.py', 'configs/quickstart/upernet.
 SCENES = dict(num_train=200, num_val=30, num_unlabeled=600)  # 200 labelled tiles: 5 % are ten
 # Every step of the chain in a minute; nothing is learned in four iterations.
 TOY_SCENES = dict(num_train=20, num_val=2, num_unlabeled=8)
-TOY_OPTIONS = ('train_cfg.max_iters=4', 'train_dataloader.batch_size=4')
+TOY_OPTIONS = ('train_cfg.max_iters=4', 'train_cfg.global_batch=4')
 STARTS = dict(scratch='from scratch', egmim='after EGMIM')
 
 _PROGRESS = re.compile(r'Iter\((\w+)\) *\[ *(\d+)/(\d+)\]')

@@ -133,21 +133,31 @@ def test_a_single_class_is_no_class(config):
 
 
 # ---- batch norm of one image ----
-@pytest.mark.parametrize('gpu, processes, passes', [
-    (False, '1', False), (False, '2', False), (True, '1', False), (True, '8', True)])
-def test_one_image_per_process(config, monkeypatch, gpu, processes, passes):
-    cfg = config(train_dataloader__batch_size=1)
+@pytest.mark.parametrize('gpu, processes, batch, passes', [
+    (False, 1, dict(global_batch=1), False), (False, 8, dict(), False), (True, 1, dict(global_batch=1), False),
+    (False, 1, dict(max_batch_per_process=1), False), (True, 8, dict(), True), (False, 4, dict(), True)])
+def test_one_image_per_process(config, monkeypatch, gpu, processes, batch, passes):
+    cfg = config()
+    cfg.train_cfg.update(batch)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpu)
     cfg.optim_wrapper.precision = 'float32'  # there is no GPU to be asked
-    monkeypatch.setenv('WORLD_SIZE', processes)
     adapt_to_device(cfg)
     cfg.launcher = 'pytorch'
     if passes:  # SyncBN counts the images of all processes
-        check_batch(cfg)
+        check_batch(cfg, processes)
     else:
-        message = refused(cfg, check_batch)
+        message = refused(cfg, lambda cfg: check_batch(cfg, processes))
         assert message.startswith('model.decode_head pools each image to one pixel and normalises it over the batch')
-        assert 'train_dataloader.batch_size is 1: set it to 2 or more' in message
+        assert 'images a step over ' in message and 'raise train_cfg.max_batch_per_process' in message
+
+
+def test_one_image_per_process_in_a_loop_of_mmengine(config):
+    cfg = config()
+    cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=10)
+    cfg.train_dataloader.batch_size = 1
+    assert 'train_dataloader.batch_size is 1: set it to 2 or more' in refused(cfg, check_batch)
+    cfg.train_dataloader.batch_size = 2
+    check_batch(cfg)
 
 
 @pytest.mark.parametrize('head, pools', [
@@ -158,13 +168,13 @@ def test_one_image_per_process(config, monkeypatch, gpu, processes, passes):
     (dict(type='ASPPHead', in_channels=8), True),
     (dict(type='FCNHead', in_channels=8), False)])
 def test_heads_that_pool_an_image_to_one_pixel(config, head, pools):
-    cfg = config(train_dataloader__batch_size=1)
+    cfg = config(train_cfg__global_batch=1)
     cfg.model.decode_head = dict(dict(channels=8, num_classes=5, norm_cfg=dict(type='BN')), **head)
     if pools:
         refused(cfg, check_batch)
     else:
         check_batch(cfg)
-    cfg.train_dataloader.batch_size = 2
+    cfg.train_cfg.global_batch = 2
     check_batch(cfg)
 
 

@@ -25,7 +25,9 @@ def check(config, **options):
 @pytest.mark.parametrize('config, name, says', [
     (UPERNET, 'train_cfg.max_iter', 'train_cfg has no max_iter; did you mean train_cfg.max_iters?'),
     (UPERNET, 'optim_wraper.optimizer.lr', 'no optim_wraper; did you mean optim_wrapper.optimizer.lr?'),
-    (UPERNET, 'batch_size', 'no batch_size; did you mean train_dataloader.batch_size or val_dataloader.batch_size or'),
+    (UPERNET, 'batch_size', 'no batch_size; did you mean val_dataloader.batch_size or test_dataloader.batch_size?'),
+    (UPERNET, 'global_batch', 'no global_batch; did you mean train_cfg.global_batch?'),
+    (UPERNET, 'train_cfg.max_batch_per_proces', 'did you mean train_cfg.max_batch_per_process?'),
     (UPERNET, 'model.backbone.drop_path', 'did you mean model.backbone.drop_path_rate?'),
     (UPERNET, 'model.decode_head.num_class', 'did you mean model.decode_head.num_classes?'),
     (UPERNET, 'model.decode_head.loss_decode.class_weights', 'mean model.decode_head.loss_decode.class_weight?'),
@@ -89,6 +91,8 @@ def test_names_that_nothing_reads_are_refused(config, name, says):
     (UPERNET, {'val_evaluator.0.bootstrap_draws': 0, 'val_evaluator.0.collect_device': 'gpu'}),
     (UPERNET, {'log_processor.window_size': 5, 'auto_scale_lr.enable': True, 'visualizer.vis_backends.0.type': 'x'}),
     (UPERNET, {'model.type': 'CascadeEncoderDecoder', 'model.num_stages': 2}),
+    (DAPT, {'train_cfg.global_batch': 64, 'train_cfg.max_batch_per_process': 8, 'lr_factor_from_scratch': 1}),
+    (UPERNET, {'train_cfg.max_batch_per_process': 8}),
     (DAPT, {'model.backbone.drop_path_rate': 0.1, 'model.mask_generator.beta': 0.1}),
     (DAPT, {'train_dataloader.dataset.on_error': 'skip', 'default_hooks.health.interval': 0}),
 ])

@@ -7,7 +7,7 @@ from egmim_mm.checkpoints import CheckpointError
 from egmim_mm.checks import LaunchError
 from egmim_mm.engine import console_runner
 from egmim_mm.engine.device import adapt_to_device
-from egmim_mm.engine.launch import load_config, settle_schedule
+from egmim_mm.engine.launch import load_config, settle_learning_rate, settle_schedule
 from egmim_mm.engine.starting import start_or_resume
 
 
@@ -57,6 +57,18 @@ def test_load_config(config, tmp_path):
     # options come first, so the schedule follows them
     cfg = load_config(config, str(tmp_path / 'here'), {'train_cfg.max_iters': 50})
     assert cfg.work_dir == str(tmp_path / 'here') and cfg.param_scheduler[0]['end'] == 5
+
+
+def test_a_rate_among_the_options_is_meant_as_it_stands(config):
+    with open(config, 'a') as file:
+        file.write('lr_factor_from_scratch = 2.0\noptim_wrapper = dict(optimizer=dict(lr=1e-4))\n')
+    given = load_config(config, options={'optim_wrapper.optimizer.lr': 5e-4})
+    for cfg, rate in ((load_config(config), 2e-4), (given, 5e-4)):
+        settle_learning_rate(cfg, from_scratch=True)
+        assert (cfg.optim_wrapper.optimizer.lr, cfg.lr_factor_from_scratch) == (rate, 1.0)
+    cfg = load_config(config)
+    settle_learning_rate(cfg, from_scratch=False)
+    assert (cfg.optim_wrapper.optimizer.lr, cfg.lr_factor_from_scratch) == (1e-4, 2.0)
 
 
 @pytest.fixture

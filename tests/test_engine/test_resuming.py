@@ -139,6 +139,51 @@ def test_two_processes_with_half_the_batch_go_on_with_the_run_of_one(toy, monkey
     assert toy(options={'train_dataloader.batch_size': 1}, resume=True).line is None
 
 
+BATCH = {'train_cfg.type': 'egmim_mm.GlobalBatchLoop', 'train_cfg.global_batch': 4,
+         'train_dataloader.batch_size': None}
+PARTS = BATCH | {'train_cfg.max_batch_per_process': 2}
+
+
+def test_parts_of_a_step(toy, tmp_path):
+    whole, parts = toy('whole', BATCH), toy('parts', PARTS)
+    assert parts.rates == whole.rates and len(parts.rates) == 6  # schedules count steps
+    weights_of = weights(tmp_path / 'whole'), weights(tmp_path / 'parts')
+    assert all(torch.allclose(weights_of[0][name], weights_of[1][name], atol=1e-6) for name in weights_of[0])
+    assert sorted(path.name for path in (tmp_path / 'parts').glob('iter_*')) == ['iter_4.pth', 'iter_6.pth']
+    # a resumed run of parts has made whole steps alone
+    first, second = toy('cut', PARTS, until=5), toy('cut', PARTS, resume=True)
+    assert first.rates[:4] + second.rates == parts.rates
+    assert same(weights(tmp_path / 'parts'), weights(tmp_path / 'cut'))
+    assert 'gradient of some iterations is lost' not in second.log
+
+
+def test_the_batch_stays_and_its_parts_may_change(toy):
+    toy(options=BATCH, until=5)
+    with pytest.raises(LaunchError, match='--resume: train_cfg.global_batch was 4 and is 8 now'):
+        toy(options=BATCH | {'train_cfg.global_batch': 8}, resume=True)
+    log = toy(options=PARTS, resume=True).log
+    assert 'Changed on resume: train_cfg.max_batch_per_process was None and is 2 now' in log
+    assert log.count('Changed on resume') == 1
+
+
+def test_a_run_of_the_loop_of_mmengine_goes_on_with_the_same_batch(toy):
+    toy(until=5)
+    assert toy(options=BATCH | {'train_cfg.global_batch': 2}, resume=True).line is None
+
+
+def test_the_rate_of_a_start_from_random_weights_is_kept(toy, tmp_path):
+    factor = {'lr_factor_from_scratch': 2.0}
+    scratch = toy('scratch', factor, until=5)
+    assert scratch.rates == toy('stated', {'optim_wrapper.optimizer.lr': 0.2}, until=5).rates
+    resumed = toy('scratch', factor, resume=True)
+    assert 'Changed on resume' not in resumed.log and len(resumed.rates) == 2
+    source = {'load_from': str(tmp_path / 'scratch/last.pth')}
+    started = toy('started', factor | source, until=5)
+    assert started.rates == toy('unchanged', until=5).rates
+    assert 'Changed on resume' not in toy('started', factor, resume=True).log
+    assert scratch.runner.cfg.lr_factor_from_scratch == 1.0  # the saved config states the rate itself
+
+
 def test_other_data_under_the_same_name_are_refused(toy, tmp_path):
     options = {'train_dataloader.dataset.data_root': str(tmp_path)}
     (tmp_path / 'number.txt').write_text('4')

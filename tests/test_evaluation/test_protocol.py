@@ -1,6 +1,17 @@
 from types import SimpleNamespace
 
-from egmim_mm.evaluation.protocol import class_names, describe_labels, describe_split, describe_training
+import pytest
+
+from egmim_mm.checks import share_out
+from egmim_mm.evaluation.protocol import (
+    class_names,
+    describe_batch,
+    describe_labels,
+    describe_progress,
+    describe_split,
+    describe_training,
+    lr_scale,
+)
 
 DATASET = dict(type='egmim_mm.SegmentationTiles', data_root='data/dubai', include='image_part_00[1-6]',
                data_prefix=dict(img_path='*/images', seg_map_path='*/masks'), ann_file='',
@@ -31,9 +42,25 @@ def test_training_gives_the_global_batch():
     cfg = dict(train_dataloader=dict(batch_size=4, dataset=DATASET, sampler=dict(type='InfiniteSampler')),
                train_cfg=dict(max_iters=250))
     loader = SimpleNamespace(batch_size=4, dataset=range(48), sampler=SimpleNamespace())
-    facts = describe_training(cfg, loader, seed=3, processes=2)
-    assert (facts['batch_size'], facts['max_iters'], facts['seed']) == (8, 250, 3)
+    batch = dict(global_batch=8, processes=2, accumulation=1, lr=1e-4)
+    facts = describe_training(cfg, loader, seed=3, batch=batch)
+    assert facts.items() >= batch.items() and (facts['max_iters'], facts['seed']) == (250, 3)
     assert facts['split']['num_tiles'] == 48
+
+
+@pytest.mark.parametrize('loop, steps, seen', [(dict(shares=share_out(8, 1, 4)), 5, 40), (dict(), 3, 20)])
+def test_batch_and_progress(loop, steps, seen):
+    wrapper = dict(optimizer=dict(lr=1e-3)) | (dict() if loop else dict(accumulative_counts=2))
+    runner = SimpleNamespace(train_loop=SimpleNamespace(**loop), train_dataloader=SimpleNamespace(batch_size=4),
+                             cfg=dict(optim_wrapper=wrapper, auto_scale_lr=dict(enable=True, base_batch_size=16)))
+    assert describe_batch(runner) == dict(global_batch=8, processes=1, accumulation=2, lr=5e-4)
+    # five iterations are five steps of the one loop; of the other, two whole steps and the last one of one part
+    assert describe_progress(runner, 5) == dict(optimizer_steps=steps, images_seen=seen)
+
+
+def test_rate_without_scaling():
+    assert lr_scale(None, 8) == lr_scale(dict(enable=False, base_batch_size=16), 8) == 1
+    assert lr_scale(dict(enable=True, base_batch_size=16), 8) == 0.5
 
 
 def test_class_names():

@@ -92,7 +92,8 @@ def test_training_leaves_metrics_protocol_and_origin(trained):
     assert results['units']['mIoU'] == '%' and results['units']['kappa'] == '1'
     assert results['protocol']['classes'] == list(CLASSES)
     training = results['protocol']['training']
-    assert (training['seed'], training['max_iters'], training['batch_size']) == (5, 3, 2)
+    assert (training['seed'], training['max_iters'], training['global_batch']) == (5, 3, 2)
+    assert (training['optimizer_steps'], training['images_seen']) == (3, 6)
     assert training['split']['num_tiles'] == 4 and training['labels']['tiles'] is None
     assert results['backbone_source'] == dict(path='dapt.pth', sha256='ab' * 32)
     assert results['train_losses']['loss'] > 0

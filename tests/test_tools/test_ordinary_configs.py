@@ -48,7 +48,7 @@ def train(call, tmp_path):
 
     def run(config, *options, iterations=2, name='work', arguments=()):
         call('train', config, '--work-dir', tmp_path / name, *arguments, '--cfg-options',
-             f'train_cfg.max_iters={iterations}', 'train_dataloader.batch_size=2', *options)
+             f'train_cfg.max_iters={iterations}', 'train_cfg.global_batch=2', *options)
         return tmp_path / name
 
     return run
@@ -116,18 +116,16 @@ def test_training_without_validation(tiny, train, capsys):
     assert line.startswith("Error: default_hooks.checkpoint.save_best='mIoU' needs validation")
 
 
-def test_gradients_of_several_iterations(tiny, train):
-    """Weights move with every second iteration; the rate, the protocol and the log know it."""
-
-    def run(counts, iterations, batch=2):
-        work = train(tiny.egmim, f'optim_wrapper.accumulative_counts={counts}', 'default_hooks.checkpoint.interval=1',
-                     'default_hooks.checkpoint.max_keep_ckpts=-1', 'auto_scale_lr.enable=True',
-                     f'train_dataloader.batch_size={batch}', 'train_dataloader.num_workers=0',
-                     'train_dataloader.persistent_workers=False', iterations=iterations, name=f'{counts}_{iterations}')
-        files = [work / f'iter_{number + 1}.pth' for number in range(iterations)]
-        return work, [torch.load(file, weights_only=False) for file in files]
-
-    work, checkpoints = run(2, 5)
+def test_gradients_of_several_iterations(tiny, call, tmp_path):
+    """MMEngine's loop and accumulation: weights move with every second iteration; rate, protocol and log know it."""
+    config, work = tmp_path / 'stock.py', tmp_path / 'work'
+    config.write_text(f"_base_ = '{tiny.egmim}'\n"
+                      "train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=5)\n"
+                      'optim_wrapper = dict(accumulative_counts=2)\nauto_scale_lr = dict(base_batch_size=512)\n'
+                      'default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=-1))\n'
+                      'train_dataloader = dict(batch_size=2, num_workers=0, persistent_workers=False)\n')
+    call('train', config, '--work-dir', work)
+    checkpoints = [torch.load(work / f'iter_{number + 1}.pth', weights_only=False) for number in range(5)]
     weights = [torch.cat([p.flatten() for name, p in sorted(c['state_dict'].items()) if name.endswith('weight')])
                for c in checkpoints]
     moved = [bool((after != before).any()) for before, after in zip(weights, weights[1:])]
@@ -135,7 +133,7 @@ def test_gradients_of_several_iterations(tiny, train):
     # two images of two iterations are a batch of four: the rate of the config counts for 512
     rates = [c['optimizer']['param_groups'][0]['initial_lr'] for c in checkpoints]
     assert rates == pytest.approx([1e-3 * 4 / 512] * 5)
-    assert json.loads((work / 'results.json').read_text())['protocol']['training']['batch_size'] == 4
+    assert json.loads((work / 'results.json').read_text())['protocol']['training']['global_batch'] == 4
     assert np.isfinite([line['loss'] for line in scalars(work)]).all() and len(scalars(work)) == 5
 
 
@@ -143,8 +141,12 @@ def test_typos_spaces_and_epochs_end_in_one_line(tiny, train, capsys):
     for option, says in [
             ('train_cfg.max_iter=3', 'did you mean train_cfg.max_iters?'), ('model.x=', 'model has no x; there are '),
             ('a=[1,', 'has brackets that do not match'),
-            ('train_dataloader.batch_size=1', 'it needs 2 images per process'),
+            ('train_cfg.global_batch=1', 'it needs 2 images per process'),
+            ('train_dataloader.batch_size=3', 'is 3, but train_cfg.global_batch=2 makes it 2 with 1 process'),
+            ('optim_wrapper.accumulative_counts=2', 'accumulation follows from train_cfg.global_batch=2'),
+            ('train_cfg.max_batch_per_process=0', 'train_cfg.max_batch_per_process is 0: give a number of images'),
             ('train_cfg.type=EpochBasedTrainLoop', 'train_cfg counts epochs'),
+            ('train_cfg.type=IterBasedTrainLoop', 'which reads no global_batch (2): leave the type out'),
             ('visualizer.vis_backends.0.type=NeptuneVisBackend', 'neptune is not installed: pip install neptune')]:
         capsys.readouterr()
         assert says in ended(capsys, train, tiny.upernet, option), option

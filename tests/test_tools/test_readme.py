@@ -24,8 +24,8 @@ COMMANDS = '\n'.join(re.findall(r'```bash\n(.*?)```', SECTION, re.DOTALL))
 CONFIGS = dict(re.findall(r'`(configs/[\w/]+\.py)`[^`]*```python\n(.*?)```', SECTION, re.DOTALL))
 # What makes the commands small: a shim in the place of python adds it to each training.
 TOY = {
-    'egmim': 'train_cfg.max_iters=2 train_dataloader.batch_size=2',
-    'upernet': 'train_cfg.max_iters=2 train_dataloader.batch_size=2 model.data_preprocessor.size=(64,64) '
+    'egmim': 'train_cfg.max_iters=2 train_cfg.global_batch=2',
+    'upernet': 'train_cfg.max_iters=2 train_cfg.global_batch=2 model.data_preprocessor.size=(64,64) '
                'train_dataloader.dataset.pipeline.2.crop_size=64',
 }
 SHIM = """#!/usr/bin/env bash
