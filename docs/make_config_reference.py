@@ -23,6 +23,7 @@ SECTIONS = {
     'DATA_SAMPLERS': ('Samplers', '`train_dataloader.sampler`'),
     'TRANSFORMS': ('Transforms', 'elements of a `pipeline`'),
     'METRICS': ('Metrics', 'elements of `val_evaluator` and `test_evaluator`'),
+    'LOOPS': ('Training loop', '`train_cfg`'),
     'HOOKS': ('Hooks', '`default_hooks` and `custom_hooks`'),
     'WEIGHT_INITIALIZERS': ('Weights to start from', '`model.backbone.init_cfg`'),
     'OPTIM_WRAPPER_CONSTRUCTORS': ('Learning rates by layer', '`optim_wrapper.constructor`'),
@@ -38,7 +39,7 @@ MMPretrain and MMSegmentation keep the meaning they have there; those you will c
 
 """
 # Handed over by the engine when it builds the object; no config sets them.
-GIVEN = {'DATA_SAMPLERS': {'dataset'}, 'OPTIM_WRAPPER_CONSTRUCTORS': {'optim_wrapper_cfg'}}
+GIVEN = {'DATA_SAMPLERS': {'dataset'}, 'LOOPS': {'runner', 'dataloader'}, 'OPTIM_WRAPPER_CONSTRUCTORS': {'optim_wrapper_cfg'}}
 ENTRY = re.compile(r'^(\*{0,2}\w+(?:(?: \([^)]*\))?, \*{0,2}\w+)*)(?: \(((?:[^()]|\([^()]*\))*)\))?: (.*)$', re.DOTALL)
 
 
