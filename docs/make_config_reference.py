@@ -39,7 +39,8 @@ MMPretrain and MMSegmentation keep the meaning they have there; those you will c
 
 """
 # Handed over by the engine when it builds the object; no config sets them.
-GIVEN = {'DATA_SAMPLERS': {'dataset'}, 'LOOPS': {'runner', 'dataloader'}, 'OPTIM_WRAPPER_CONSTRUCTORS': {'optim_wrapper_cfg'}}
+GIVEN = {'DATA_SAMPLERS': {'dataset'}, 'LOOPS': {'runner', 'dataloader'},
+         'OPTIM_WRAPPER_CONSTRUCTORS': {'optim_wrapper_cfg'}}
 ENTRY = re.compile(r'^(\*{0,2}\w+(?:(?: \([^)]*\))?, \*{0,2}\w+)*)(?: \(((?:[^()]|\([^()]*\))*)\))?: (.*)$', re.DOTALL)
 
 

@@ -35,8 +35,8 @@ def share_out(global_batch: int, processes: int, max_batch_per_process: int | No
         LaunchError: A number that is none, or a batch that the processes cannot share equally.
     """
     for name, number in (('global_batch', global_batch), ('max_batch_per_process', max_batch_per_process)):
-        if not isinstance(number, int) and (number is not None or name == 'global_batch') or number is not None and (
-                number < 1):
+        unlimited = name == 'max_batch_per_process' and number is None
+        if not unlimited and (not isinstance(number, int) or number < 1):
             raise LaunchError(f'train_cfg.{name} is {number!r}: give a number of images, 1 or more')
     if global_batch % processes:
         fitting = ', '.join(str(number) for number in range(1, processes) if global_batch % number == 0)
@@ -57,13 +57,13 @@ def shares_of(cfg: Config, processes: int) -> BatchShares | None:
         LaunchError: See :func:`share_out`; or settings that say something else.
     """
     loop = cfg.get('train_cfg') or {}
-    if loop.get('global_batch') is None:
+    if loop.get('global_batch') is None and not str(loop.get('type')).endswith('GlobalBatchLoop'):
         return None
     if loop.get('type') == 'IterBasedTrainLoop':
         raise LaunchError(f'train_cfg.type is IterBasedTrainLoop, which reads no global_batch ({loop.global_batch}): '
                           "leave the type out, or set train_cfg=dict(_delete_=True, type='IterBasedTrainLoop', "
                           "max_iters=N) and train_dataloader.batch_size for each process")
-    shares = share_out(loop['global_batch'], processes, loop.get('max_batch_per_process'))
+    shares = share_out(loop.get('global_batch'), processes, loop.get('max_batch_per_process'))
     counts = (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
     if counts != 1:
         raise LaunchError(f'optim_wrapper.accumulative_counts is {counts}, but accumulation follows from '

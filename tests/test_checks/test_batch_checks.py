@@ -32,7 +32,8 @@ def test_processes_that_cannot_share_equally(batch, processes, says):
 
 
 @pytest.mark.parametrize('batch, limit, name', [
-    (0, None, 'global_batch is 0'), (8.0, None, 'global_batch is 8.0'), ('8', None, "global_batch is '8'"),
+    (None, None, 'global_batch is None'), (0, None, 'global_batch is 0'),
+    (8.0, None, 'global_batch is 8.0'), ('8', None, "global_batch is '8'"),
     (8, 0, 'max_batch_per_process is 0'), (8, 2.5, 'max_batch_per_process is 2.5')])
 def test_no_numbers_of_images(batch, limit, name):
     with pytest.raises(LaunchError, match=f'train_cfg.{name}: give a number of images, 1 or more'):
@@ -48,6 +49,8 @@ def config(loop=dict(), loader=dict(), **wrapper):
 def test_of_a_config():
     assert shares_of(config(dict(max_batch_per_process=2)), 2) == (8, 2, 2, 2)
     assert shares_of(config(loader=dict(batch_size=4)), 2) == (8, 2, 1, 4)  # says the same
+    with pytest.raises(LaunchError, match='train_cfg.global_batch is None: give a number of images'):
+        shares_of(config(dict(global_batch=None)), 2)
     assert shares_of(Config(dict(train_cfg=dict(type='IterBasedTrainLoop'), train_dataloader=dict(batch_size=3))),
                      2) is None
 

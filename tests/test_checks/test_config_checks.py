@@ -142,11 +142,12 @@ def test_one_image_per_process(config, monkeypatch, gpu, processes, batch, passe
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpu)
     cfg.optim_wrapper.precision = 'float32'  # there is no GPU to be asked
     adapt_to_device(cfg)
+    monkeypatch.setenv('WORLD_SIZE', str(processes))
     cfg.launcher = 'pytorch'
     if passes:  # SyncBN counts the images of all processes
-        check_batch(cfg, processes)
+        check_batch(cfg)
     else:
-        message = refused(cfg, lambda cfg: check_batch(cfg, processes))
+        message = refused(cfg, check_batch)
         assert message.startswith('model.decode_head pools each image to one pixel and normalises it over the batch')
         assert 'images a step over ' in message and 'raise train_cfg.max_batch_per_process' in message
 
