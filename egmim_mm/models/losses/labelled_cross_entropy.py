@@ -40,7 +40,10 @@ class LabelledCrossEntropyLoss(nn.Module):
                              "take MMSegmentation's type='CrossEntropyLoss'")
         if class_weight is not None and min(class_weight) < 0:
             raise ValueError(f'class_weight holds {min(class_weight)}: weights must not be negative')
-        self.use_sigmoid, self.class_weight = use_sigmoid, class_weight
+        self.use_sigmoid = use_sigmoid
+        # on the device: a list would be copied there in every step
+        weights = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float32)
+        self.register_buffer('class_weight', weights, persistent=False)
         self.loss_weight, self.loss_name = loss_weight, loss_name
 
     def forward(self, cls_score: Tensor, label: Tensor, weight: Tensor | None = None,
@@ -56,13 +59,13 @@ class LabelledCrossEntropyLoss(nn.Module):
         Returns:
             Scalar.
         """
-        labelled = label != ignore_index
-        factors = None if self.class_weight is None else cls_score.new_tensor(self.class_weight)
+        labelled, factors, cls_score = label != ignore_index, self.class_weight, cls_score.float()
         if self.use_sigmoid:
             loss, count = self._binary(cls_score, label, labelled, factors), labelled.sum()
         else:
             loss = F.cross_entropy(cls_score, label, weight=factors, ignore_index=ignore_index, reduction='none')
-            count = labelled.sum() if factors is None else factors[label[labelled]].sum()
+            # a boolean index would wait for the device
+            count = labelled.sum() if factors is None else (factors[label * labelled] * labelled).sum()
         if weight is not None:
             loss = loss * weight
         # as MMSegmentation's: 0 without a labelled pixel
