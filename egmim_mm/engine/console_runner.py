@@ -11,6 +11,7 @@ from mmengine.runner import BaseLoop, Runner
 from egmim_mm.checkpoints import CheckpointError
 from egmim_mm.checkpoints.mmengine_loading import load_weights_only
 
+from .compilation import compile_parts
 from .optimization_plan import OptimizationPlan
 from .recorded_settings import Change
 from .resuming import changes_since, check_resumable
@@ -48,6 +49,12 @@ class ConsoleRunner(Runner):
             self.logger.info(f'Changed on resume: {change}')
         if self._plan and any(change.is_of_schedule for change in self._changes):
             self._plan.follow(self.iter, self.epoch)
+
+    def _maybe_compile(self, target: str) -> None:
+        """Compile parts of the model, not ``target``, the whole step, which is compiled anew for every iteration."""
+        count = compile_parts(self.model, self.cfg.get('compile') or False)
+        if count:
+            self.logger.info(f'compile: {count} parts of the model are compiled in the first iterations')
 
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
         """As MMEngine's, which forgets that accumulated iterations make one larger batch."""

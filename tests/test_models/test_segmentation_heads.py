@@ -1,4 +1,4 @@
-"""Our heads and data preprocessor of segmentation against MMSegmentation's: same weights, same values, same gradients."""
+"""Our heads and data preprocessor of segmentation against MMSegmentation's: same weights, values and gradients."""
 from copy import deepcopy
 
 import pytest
