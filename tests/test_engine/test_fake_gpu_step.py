@@ -182,11 +182,11 @@ def labelled_batch(mode):
         return dict(inputs=[torch.zeros(3, 64, 64, dtype=torch.uint8) for _ in samples], data_samples=samples)
 
 
-@devices
-@pytest.mark.parametrize('name, options', [
-    ('upernet_swin-tiny', dict()), ('upernet_swin-tiny', dict(class_weight=[1.0, 2.0, 1.0, 0.5, 1.0])),
-    ('upernet_swin-tiny', dict(use_sigmoid=True)), ('upernet_swinv2-tiny', dict())
-], ids=['swin', 'class weights', 'sigmoid', 'swin v2'])
+@pytest.mark.parametrize('name, options, device', [
+    ('upernet_swin-tiny', dict(), GPU), ('upernet_swin-tiny', dict(), CPU),
+    ('upernet_swin-tiny', dict(class_weight=[1.0, 2.0, 1.0, 0.5, 1.0]), GPU),
+    ('upernet_swin-tiny', dict(use_sigmoid=True), GPU), ('upernet_swinv2-tiny', dict(), GPU)
+], ids=['forward, cuda', 'backward, cpu', 'class weights', 'sigmoid', 'swin v2'])
 def test_fine_tuning(fake_gpu, name, options, device):
     """From the images of the loader to the updated weights, with clipping."""
     model, batch = segmentor(fake_gpu, device, name, **options), labelled_batch(fake_gpu)

@@ -1,4 +1,4 @@
-"""Activation checkpointing (``with_cp``) as PyTorch recommends it; MMPretrain's calls the form that is being retired."""
+"""Activation checkpointing (``with_cp``) in the form that PyTorch recommends; MMPretrain's is the older one."""
 from mmpretrain.models.backbones.swin_transformer import SwinBlock
 from mmpretrain.models.backbones.swin_transformer_v2 import SwinBlockV2
 from torch import Tensor, nn

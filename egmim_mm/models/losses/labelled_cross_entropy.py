@@ -2,6 +2,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from mmengine import dist
 from torch import Tensor, nn
 
 from egmim_mm.registry import MODELS
@@ -15,6 +16,9 @@ class LabelledCrossEntropyLoss(nn.Module):
     of :func:`torch.nn.functional.cross_entropy`, the weighted mean ``sum(w_y l) / sum(w_y)`` over the labelled pixels.
     MMSegmentation 1.4.2 raises an IndexError for the two together, and an error of an empty maximum for one logit and
     a batch without a labelled pixel. Here such a batch has the loss 0.
+
+    In training the sum is divided by the mean count of the processes, not by that of the own images: the average of
+    their losses, and of their gradients, is then the mean over the labelled pixels of all of them.
 
     Args:
         use_sigmoid: Binary cross entropy of each output, and of heads with one output (class 1 against class 0).
@@ -40,11 +44,22 @@ class LabelledCrossEntropyLoss(nn.Module):
                              "take MMSegmentation's type='CrossEntropyLoss'")
         if class_weight is not None and min(class_weight) < 0:
             raise ValueError(f'class_weight holds {min(class_weight)}: weights must not be negative')
-        self.use_sigmoid = use_sigmoid
-        # on the device: a list would be copied there in every step
-        weights = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float32)
-        self.register_buffer('class_weight', weights, persistent=False)
+        self.use_sigmoid, self.class_weight = use_sigmoid, class_weight
         self.loss_weight, self.loss_name = loss_weight, loss_name
+        factors = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float32)
+        self.register_buffer('factors', factors, persistent=False)
+        self.step_count: Tensor | None = None  # what to divide by in this step, see set_step_count
+
+    def count(self, label: Tensor, ignore_index: int = 255) -> Tensor:
+        """Labelled pixels of (N, H, W) labels, or the sum of their class weights; float32 scalar."""
+        labelled = label != ignore_index
+        if self.use_sigmoid or self.factors is None:
+            return labelled.sum().float()
+        return self._factors_of(label, labelled).sum()
+
+    def set_step_count(self, count: Tensor | None) -> None:
+        """Divide by this mean :meth:`count` of all parts of a step in all processes; None: by that of each batch."""
+        self.step_count = count
 
     def forward(self, cls_score: Tensor, label: Tensor, weight: Tensor | None = None,
                 ignore_index: int = 255) -> Tensor:
@@ -59,17 +74,27 @@ class LabelledCrossEntropyLoss(nn.Module):
         Returns:
             Scalar.
         """
-        labelled, factors, cls_score = label != ignore_index, self.class_weight, cls_score.float()
+        labelled = label != ignore_index
         if self.use_sigmoid:
-            loss, count = self._binary(cls_score, label, labelled, factors), labelled.sum()
+            factors = None if self.factors is None else self.factors.to(cls_score)
+            loss = self._binary(cls_score, label, labelled, factors)
         else:
-            loss = F.cross_entropy(cls_score, label, weight=factors, ignore_index=ignore_index, reduction='none')
-            # a boolean index would wait for the device
-            count = labelled.sum() if factors is None else (factors[label * labelled] * labelled).sum()
+            loss = F.cross_entropy(cls_score, label, ignore_index=ignore_index, reduction='none')
+            if self.factors is not None:
+                loss = loss * self._factors_of(label, labelled)
+        count = self.step_count
+        if count is None:
+            count = self.count(label, ignore_index)
+            if self.training:
+                dist.all_reduce(count, 'mean')
         if weight is not None:
             loss = loss * weight
         # as MMSegmentation's: 0 without a labelled pixel
         return self.loss_weight * (loss.sum() / (count + torch.finfo(torch.float32).eps))
+
+    def _factors_of(self, label: Tensor, labelled: Tensor) -> Tensor:
+        """(N, H, W) float32: class weight of each pixel, 0 without a label."""
+        return self.factors[label.where(labelled, 0)] * labelled
 
     @staticmethod
     def _binary(cls_score: Tensor, label: Tensor, labelled: Tensor, factors: Tensor | None) -> Tensor:
