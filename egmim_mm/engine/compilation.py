@@ -1,4 +1,6 @@
 """``compile=True`` of a config: torch.compile for the parts of a model that do the arithmetic."""
+import logging
+import warnings
 from collections.abc import Callable, Iterator
 
 import torch
@@ -30,7 +32,7 @@ def compile_parts(model: nn.Module, setting: bool | dict) -> int:
         and the log says so once.
 
     Raises:
-        ValueError: ``setting`` is neither a bool nor a dict.
+        ValueError: ``setting`` is neither a bool nor a dict, or holds what :func:`torch.compile` does not know.
     """
     if not isinstance(setting, (bool, dict)):
         raise ValueError(f'compile must be True, False or a dict of arguments of torch.compile, got {setting!r}')
@@ -38,6 +40,8 @@ def compile_parts(model: nn.Module, setting: bool | dict) -> int:
         return 0
     # with other random numbers a compiled run would not be the same run
     options = dict(options=dict(fallback_random=True)) if setting is True else dict(setting)
+    # what is cached in the backbones follows from its arguments
+    warnings.filterwarnings('ignore', 'Dynamo detected a call to a `functools.lru_cache`')
     failed: list[str] = []
     parts = list(parts_to_compile(model))
     for part in parts:
@@ -47,7 +51,10 @@ def compile_parts(model: nn.Module, setting: bool | dict) -> int:
 
 def _or_eager(forward: Callable, name: str, options: dict, failed: list[str]) -> Callable:
     """``forward`` compiled, or as it is from the first failure of any part on."""
-    compiled = torch.compile(forward, **options)
+    try:
+        compiled = torch.compile(forward, **options)
+    except (TypeError, RuntimeError) as error:
+        raise ValueError(f'compile={options}: {" ".join(str(error).split())[:300]}') from error
 
     def call(*args, **kwargs):
         if not failed:
@@ -55,9 +62,9 @@ def _or_eager(forward: Callable, name: str, options: dict, failed: list[str]) ->
                 return compiled(*args, **kwargs)
             except (TorchDynamoException, ImportError) as error:  # inductor imports what a GPU needs when it is used
                 failed.append(name)
-                reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-                print_log(f'compile: torch.compile failed for {name} ({reason.strip()[:200]}); training goes on '
-                          'without it, at the usual speed. Leave compile out to be rid of this line', 'current', 30)
+                reason = ' '.join(str(error).split())[:200] or type(error).__name__
+                print_log(f'compile: torch.compile failed for {name} ({reason}); training goes on without it, at the '
+                          'usual speed. Leave compile out to be rid of this line', 'current', logging.WARNING)
         return forward(*args, **kwargs)
 
     return call
