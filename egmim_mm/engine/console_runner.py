@@ -12,6 +12,7 @@ from egmim_mm.checkpoints import CheckpointError
 from egmim_mm.checkpoints.mmengine_loading import load_weights_only
 from egmim_mm.evaluation.protocol import describe_batch, lr_scale
 
+from .compilation import compile_parts
 from .optimization_plan import OptimizationPlan
 from .optimizer_groups import check_groups
 from .recorded_settings import Change
@@ -50,6 +51,12 @@ class ConsoleRunner(Runner):
             self.logger.info(f'Changed on resume: {change}')
         if self._plan and any(change.is_of_schedule for change in self._changes):
             self._plan.follow(self.iter, self.epoch)
+
+    def _maybe_compile(self, target: str) -> None:
+        """Compile parts of the model, not ``target``, the whole step, which is compiled anew for every iteration."""
+        count = compile_parts(self.model, self.cfg.get('compile') or False)
+        if count:
+            self.logger.info(f'compile: {count} parts of the model are compiled in the first iterations')
 
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
         """As MMEngine's, which forgets that accumulated parts make one larger batch."""

@@ -1,9 +1,10 @@
 from .backbones import MaskedSwinTransformer, MaskedSwinTransformerV2
-from .data_preprocessor import BandDataPreprocessor
+from .data_preprocessor import BandDataPreprocessor, SegmentationPreprocessor
 from .edge_guidance import EdgeGuidedMaskGenerator, EdgePrior
 from .egmim import EGMIM
 from .fitted_encoder_decoder import FittedEncoderDecoder
 from .losses import CellMSELoss, CosineAnchorLoss, EdgeWeightedL1Loss, GradientL1Loss, LabelledCrossEntropyLoss
+from .segmentation_heads import FCNHead, UPerHead
 from .terms import (
     AnchorTerm,
     EdgeStructureHead,
@@ -18,7 +19,8 @@ from .terms import (
 
 __all__ = [
     'EGMIM', 'AnchorTerm', 'BandDataPreprocessor', 'CellMSELoss', 'CosineAnchorLoss', 'EdgeGuidedMaskGenerator',
-    'EdgePrior', 'EdgeStructureHead', 'EdgeWeightedL1Loss', 'EdgeWeightedReconstructionHead', 'FittedEncoderDecoder',
-    'GradientL1Loss', 'GradientTerm', 'LabelledCrossEntropyLoss', 'LossTerm', 'MaskedBatch', 'MaskedSwinTransformer',
-    'MaskedSwinTransformerV2', 'PixelTerm', 'StructureTerm', 'TermBalance'
+    'EdgePrior', 'EdgeStructureHead', 'EdgeWeightedL1Loss', 'EdgeWeightedReconstructionHead', 'FCNHead',
+    'FittedEncoderDecoder', 'GradientL1Loss', 'GradientTerm', 'LabelledCrossEntropyLoss', 'LossTerm', 'MaskedBatch',
+    'MaskedSwinTransformer', 'MaskedSwinTransformerV2', 'PixelTerm', 'SegmentationPreprocessor', 'StructureTerm',
+    'TermBalance', 'UPerHead'
 ]

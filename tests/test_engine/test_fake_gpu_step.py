@@ -107,9 +107,9 @@ def made_up(wrapper):
     return backward
 
 
-def traced(model, schedule, batch, device):
+def traced(model, schedule, batch, device, **options):
     """Watch of the second step; the first makes masks and the optimizer's state."""
-    cfg = Config.fromfile(BASE / f'schedules/{schedule}.py').optim_wrapper
+    cfg = dict(Config.fromfile(BASE / f'schedules/{schedule}.py').optim_wrapper, **options)
     wrapper = build_optim_wrapper(model, cfg)
     assert len(wrapper.optimizer.param_groups) == 2
     if device == GPU:
@@ -120,6 +120,7 @@ def traced(model, schedule, batch, device):
     values = scalars(outputs)
     assert len(values) >= 2 and all(value.device == device for value in values.values())
     assert watch.count > (300 if device == GPU else 800)
+    watch.clipped = wrapper.grad_norm is not None
     return watch
 
 
@@ -158,22 +159,58 @@ def test_pretraining(fake_gpu, name, device):
         check(traced(model, 'dapt', dict(inputs=images, data_samples=[DataSample() for _ in range(2)]), device))
 
 
-@devices
-def test_fine_tuning(fake_gpu, monkeypatch, device):
-    """What waits inside MMSegmentation is left out: its accuracy, its average over labelled pixels, BGR to RGB."""
-    monkeypatch.setattr('mmseg.models.decode_heads.decode_head.accuracy', lambda score, *_, **__: score.new_zeros(1))
+def segmentor(mode, device, name='upernet_swin-tiny', **options):
+    """The model of a segmentation config at toy size; BN stands for SyncBN, which is it in one process."""
     init_default_scope('mmseg')
-    cfg = Config.fromfile(BASE / 'models/upernet_swin-tiny.py').model
+    cfg = Config.fromfile(BASE / f'models/{name}.py').model
     cfg.backbone.update(arch=ARCH, img_size=64, window_size=4)
-    cfg.data_preprocessor.update(size=(64, 64), bgr_to_rgb=False)
+    cfg.data_preprocessor.update(size=(64, 64))
     for head in (cfg.decode_head, cfg.auxiliary_head):
         head.update(channels=16, norm_cfg=dict(type='BN'))
-    model = faked(MODELS.build(cfg), fake_gpu, device)
-    with fake_gpu:
+        head.loss_decode.update(options)
+    return faked(MODELS.build(cfg), mode, device)
+
+
+def labelled_batch(mode):
+    """Two images and masks in memory, as a loader hands them over."""
+    with mode:
         samples = []
         for _ in range(2):
             sample = SegDataSample(metainfo=dict(img_shape=(64, 64), ori_shape=(64, 64)))
-            sample.gt_sem_seg = PixelData(data=torch.zeros(1, 64, 64, dtype=torch.long, device=device))
+            sample.gt_sem_seg = PixelData(data=torch.zeros(1, 64, 64, dtype=torch.long))
             samples.append(sample)
-        images = [torch.zeros(3, 64, 64, dtype=torch.uint8, device=device) for _ in range(2)]
-        check(traced(model, 'finetune', dict(inputs=images, data_samples=samples), device))
+        return dict(inputs=[torch.zeros(3, 64, 64, dtype=torch.uint8) for _ in samples], data_samples=samples)
+
+
+@pytest.mark.parametrize('name, options, device', [
+    ('upernet_swin-tiny', dict(), GPU), ('upernet_swin-tiny', dict(), CPU),
+    ('upernet_swin-tiny', dict(class_weight=[1.0, 2.0, 1.0, 0.5, 1.0]), GPU),
+    ('upernet_swin-tiny', dict(use_sigmoid=True), GPU), ('upernet_swinv2-tiny', dict(), GPU)
+], ids=['forward, cuda', 'backward, cpu', 'class weights', 'sigmoid', 'swin v2'])
+def test_fine_tuning(fake_gpu, name, options, device):
+    """From the images of the loader to the updated weights, with clipping."""
+    model, batch = segmentor(fake_gpu, device, name, **options), labelled_batch(fake_gpu)
+    with fake_gpu:
+        watch = traced(model, 'finetune', batch, device, clip_grad=dict(max_norm=1.0))
+    # the batch is all that is copied: an image and a mask of each sample
+    assert watch.copies == ['_to_copy'] * (4 if device == GPU else 0)
+    watch.copies.clear()
+    check(watch)
+    assert watch.clipped
+
+
+@pytest.mark.parametrize('part, stock', [
+    ('data_preprocessor', 'SegDataPreProcessor'), ('decode_head', 'UPerHead'), ('auxiliary_head', 'FCNHead')])
+def test_stock_parts_wait_for_the_gpu(fake_gpu, monkeypatch, part, stock):
+    """What ours replace; it also shows that the watch sees it in a whole step."""
+    built = Config.fromfile(BASE / 'models/upernet_swin-tiny.py')
+    built.model[part].type = f'mmseg.{stock}'
+    monkeypatch.setattr(Config, 'fromfile', lambda path, load=Config.fromfile: built if 'upernet' in str(path)
+                        else load(path))
+    model, batch = segmentor(fake_gpu, GPU), labelled_batch(fake_gpu)
+    with fake_gpu:
+        if part != 'data_preprocessor':
+            with pytest.raises((DataDependentOutputException, DynamicOutputShapeException)):
+                traced(model, 'finetune', batch, GPU)
+        else:
+            assert len(traced(model, 'finetune', batch, GPU).copies) > 4

@@ -3,7 +3,7 @@ norm_cfg = dict(type='SyncBN', requires_grad=True)  # becomes BN without a GPU
 model = dict(
     type='egmim_mm.FittedEncoderDecoder',
     data_preprocessor=dict(
-        type='SegDataPreProcessor',
+        type='egmim_mm.SegmentationPreprocessor',
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         bgr_to_rgb=True,
@@ -18,7 +18,7 @@ model = dict(
         drop_path_rate=0.1,  # 1 % of the labels; 0.3 when all labels are used
         use_mask_token=False),
     decode_head=dict(
-        type='UPerHead',
+        type='egmim_mm.UPerHead',
         in_index=[0, 1, 2, 3],
         pool_scales=(1, 2, 3, 6),
         channels=512,
@@ -28,7 +28,7 @@ model = dict(
         align_corners=False,
         loss_decode=dict(type='egmim_mm.LabelledCrossEntropyLoss', loss_weight=1.0)),
     auxiliary_head=dict(
-        type='FCNHead',
+        type='egmim_mm.FCNHead',
         in_index=2,
         channels=256,
         num_convs=1,

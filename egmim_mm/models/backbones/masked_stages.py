@@ -5,6 +5,7 @@ import torch
 from mmengine.model.weight_init import initialize, trunc_normal_
 from torch import Tensor, nn
 
+from .recomputation import replace_checkpointing
 from .window_attention import replace_attention
 
 
@@ -31,6 +32,7 @@ class MaskedStages:
             raise ValueError('absolute position embeddings are not supported: Swin has relative ones')
         self.mask_token = nn.Parameter(torch.zeros(1, 1, self.embed_dims)) if use_mask_token else None
         replace_attention(self)
+        replace_checkpointing(self)
 
     def init_weights(self) -> None:
         """Truncated normal (0.02) as SimMIM and timm do, then the checkpoint of ``init_cfg`` if there is one."""
