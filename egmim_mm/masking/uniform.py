@@ -1,7 +1,7 @@
 """Policies that keep one cell of every 2 x 2 block, so that what is visible makes a map of half the side.
 
-One of four in every block is the uniform sampling of UM-MAE (Li et al., 2022, arXiv:2205.10063). That edges choose which
-one is this project's.
+One of four in every block is the uniform sampling of UM-MAE (Li et al., 2022, arXiv:2205.10063). That edges choose
+which one is this project's.
 """
 import torch
 import torch.nn.functional as F

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from egmim_mm.edges import edge_prior, operator_options
-from egmim_mm.masking import POLICIES, default_cell_size, default_ratio, sample_mask
+from egmim_mm.masking import POLICIES, UNIFORM_POLICIES, default_cell_size, default_ratio, sample_mask
 from egmim_mm.registry import MODELS
 
 
@@ -76,6 +76,11 @@ class EdgeGuidedMaskGenerator(nn.Module):
     def cell_size(self) -> int:
         """Side of the cells that are hidden as a whole, px."""
         return self.options.get('cell_size') or default_cell_size(self.options['policy'])
+
+    @property
+    def image_multiple(self) -> int:
+        """What the sides of images must divide by, px."""
+        return (2 if self.options['policy'] in UNIFORM_POLICIES else 1) * self.cell_size
 
     def forward(self,
                 edge: Tensor,

@@ -8,21 +8,21 @@ from torch.nn import functional as F
 from .backbones.visible_map import kept_cells
 from .backbones.window_attention import replace_attention
 
-_STRIDE = 16  # px of a token of the decoder: the largest at which no token spans several of the smallest cells
+_STRIDE = 16  # px of a token of the decoder: at larger ones tokens would span several of the smallest cells
 
 
 class VisibleDecoder(BaseModule):
     """Whole feature maps from those of the visible cells, for loss terms that read them place by place.
 
-    A one-layer head on the encoder, as SimMIM has, could tell nothing of a hidden cell, which the encoder has not seen. So
-    there are two blocks of Swin at stride 16, on which a window holds many cells: the stages that terms read are brought
-    to that stride and added, the kept cells go to their places, the others get the backbone's mask token, and from what
-    the blocks make of it there is a map for each stage. Nothing of it is used after pretraining.
+    One layer on the encoder, as SimMIM has, could tell nothing of a hidden cell, which the encoder has not seen. So
+    there are two blocks of Swin at stride 16, where a window holds many cells: the stages that terms read are brought
+    to that stride and added, the kept cells go to their places, the others get the backbone's mask token, and of what
+    the blocks make of it there is a map for each stage. None of it is used after pretraining.
 
     Args:
-        backbone: Masked Swin with ``encode='visible'``, a mask token and ``out_indices``.
+        backbone: Masked Swin with ``encode='visible'`` and a mask token.
         stages: Indices of the stages to read and to give maps of.
-        channels: Width; half that of stage 3 by default. A multiple of 16.
+        channels: Width, a multiple of 16; half that of stage 3 by default.
         depth: Blocks; every other one is shifted.
 
     Raises:
@@ -32,28 +32,27 @@ class VisibleDecoder(BaseModule):
     def __init__(self, backbone: nn.Module, stages: tuple[int, ...], channels: int | None = None, depth: int = 2,
                  init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
-        channels = channels or backbone.num_features[2] // 2
+        channels = backbone.num_features[2] // 2 if channels is None else channels
         if channels <= 0 or channels % 16:
-            raise ValueError(f'model.decoder.channels = {channels} must be a multiple of 16: maps at stride 4 are made '
-                             'of 16 parts of it')
+            raise ValueError(f'model.decoder.channels = {channels} must be a multiple of 16: a token at stride 16 is '
+                             'cut into 16 parts for stride 4')
         if depth < 1:
             raise ValueError(f'model.decoder.depth = {depth} must be 1 or more: without a block a hidden cell knows '
                              'nothing of the visible ones')
-        self.stages, self.side = tuple(stages), backbone.cell_size // 4
-        sizes = {str(i): backbone.num_features[i] for i in stages}
-        self.enter = ModuleDict({i: _Enter(int(i), size, channels) for i, size in sizes.items()})
+        self.stages, self.cell = tuple(stages), backbone.cell_size // 4
+        self.enter = ModuleDict({str(i): _Enter(i, backbone.num_features[i], channels) for i in stages})
         self.mask_token = nn.Linear(backbone.embed_dims, channels)
-        heads = max(h for h in (1, 2, 4, 8, 16) if channels % h == 0 and channels // h >= 16)
+        heads = max(n for n in (1, 2, 4, 8, 16, 32) if channels % (16 * n) == 0)
         window = backbone.stages[0].blocks[0].attn.window_size
         self.blocks = SwinBlockSequence(channels, depth, heads, window, pad_small_map=True)
         replace_attention([self.blocks])
         self.norm = nn.LayerNorm(channels)
-        self.leave = ModuleDict({i: _Leave(int(i), size, channels) for i, size in sizes.items()})
+        self.leave = ModuleDict({str(i): _Leave(i, backbone.num_features[i], channels) for i in stages})
 
     def init_weights(self) -> None:
         """Truncated normal (0.02), as of the backbone."""
         for module in self.modules():
-            if isinstance(module, (nn.Linear, nn.Conv2d)):
+            if isinstance(module, nn.Linear):
                 trunc_normal_(module.weight, std=0.02)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
@@ -69,53 +68,67 @@ class VisibleDecoder(BaseModule):
         Returns:
             Stage i -> (B, C_i, H / 2^(i+2), W / 2^(i+2)).
         """
-        height, width = mask.shape[1] * 4 // _STRIDE, mask.shape[2] * 4 // _STRIDE
-        compact = sum(self.enter[str(i)](encoded[i])[..., :height // 2, :width // 2] for i in self.stages)
-        hidden = self.mask_token(mask_token).view(1, -1, 1, 1)
-        x = spread(compact, hidden.to(compact.dtype), kept_cells(mask, self.side)).permute(0, 2, 3, 1)
+        height, width = (side * 4 // _STRIDE for side in mask.shape[1:])
+        compact = sum(self.enter[str(i)](encoded[i].permute(0, 2, 3, 1))[:, :height // 2, :width // 2]
+                      for i in self.stages)
+        x = spread(compact, self.mask_token(mask_token).to(compact.dtype), kept_cells(mask, self.cell))
         x, _ = self.blocks(x.flatten(1, 2), (height, width))
-        x = self.norm(x).view(-1, height, width, x.shape[-1]).permute(0, 3, 1, 2)
-        return {i: self.leave[str(i)](x) for i in self.stages}
+        x = self.norm(x).unflatten(1, (height, width))
+        return {i: self.leave[str(i)](x).permute(0, 3, 1, 2) for i in self.stages}
 
 
 def spread(compact: Tensor, hidden: Tensor, kept: Tensor) -> Tensor:
     """Put moved cells back to their places, and something else to those of the others.
 
     Args:
-        compact: (B, C, h, w) map of the kept cells.
-        hidden: (1, C, 1, 1) value of the other cells.
+        compact: (B, h, w, C) map of the kept cells.
+        hidden: (..., C) that stands for the other cells.
         kept: (B, r, c) cell of each 2 x 2 block, 0..3 in reading order; h and w are multiples of r and c.
 
     Returns:
-        (B, C, 2 h, 2 w).
+        (B, 2 h, 2 w, C).
     """
-    (batch, channels, height, width), (rows, columns) = compact.shape, kept.shape[1:]
-    cells = compact.view(batch, channels, rows, 1, height // rows, columns, 1, width // columns)
-    here = F.one_hot(kept, 4).bool().view(batch, 1, rows, columns, 2, 2).transpose(3, 4)[..., None, :, :, None]
-    here = here.transpose(-2, -3).view(batch, 1, rows, 2, 1, columns, 2, 1)
-    return torch.where(here, cells, hidden[..., None, None, None, None]).reshape(batch, channels, 2 * height, 2 * width)
+    (batch, height, width, channels), (rows, columns) = compact.shape, kept.shape[1:]
+    cells = compact.view(batch, rows, 1, height // rows, columns, 1, width // columns, channels)
+    here = F.one_hot(kept, 4).bool().view(batch, rows, columns, 2, 2).transpose(2, 3)
+    here = here.reshape(batch, rows, 2, 1, columns, 2, 1, 1)
+    return torch.where(here, cells, hidden.view(-1)).reshape(batch, 2 * height, 2 * width, channels)
+
+
+def gather_squares(x: Tensor, side: int) -> Tensor:
+    """(B, h, w, C) -> (B, h / side, w / side, side^2 C): the tokens of each square as one."""
+    batch, height, width, channels = x.shape
+    x = x.reshape(batch, height // side, side, width // side, side, channels)
+    return x.transpose(2, 3).reshape(batch, height // side, width // side, side**2 * channels)
+
+
+def cut_squares(x: Tensor, side: int) -> Tensor:
+    """The inverse of :func:`gather_squares`."""
+    batch, height, width, channels = x.shape
+    x = x.view(batch, height, width, side, side, channels // side**2)
+    return x.transpose(2, 3).reshape(batch, height * side, width * side, -1)
 
 
 class _Enter(nn.Module):
-    """Map of stage i -> map at stride 16; no two cells are mixed but by stage 4, whose tokens span four of 16 px."""
+    """Map of stage i, (B, h, w, C_i) -> map at stride 16; only stage 4 may have mixed cells."""
 
     def __init__(self, stage: int, in_channels: int, channels: int) -> None:
         super().__init__()
-        self.down, self.up = max(1, 4 >> stage), 2 if stage == 3 else 1
-        self.project = nn.Conv2d(in_channels * self.down**2, channels * self.up**2, 1)
+        self.gather, self.cut = max(1, 4 >> stage), 2 if stage == 3 else 1
+        self.project = nn.Linear(in_channels * self.gather**2, channels * self.cut**2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.pixel_shuffle(self.project(F.pixel_unshuffle(x, self.down)), self.up)
+        return cut_squares(self.project(gather_squares(x, self.gather)), self.cut)
 
 
 class _Leave(nn.Module):
-    """Map at stride 16 -> map of stage i, each of its tokens from a part of the channels of its own."""
+    """Map at stride 16 -> map of stage i; each token inside one of stride 16 has a part of its channels."""
 
     def __init__(self, stage: int, out_channels: int, channels: int) -> None:
         super().__init__()
-        self.up, self.down = max(1, 4 >> stage), 2 if stage == 3 else 1
-        self.mix = nn.Conv2d(channels, channels, 1) if self.up > 1 else nn.Identity()
-        self.project = nn.Conv2d(channels * self.down**2 // self.up**2, out_channels, 1)
+        self.cut, self.gather = max(1, 4 >> stage), 2 if stage == 3 else 1
+        self.mix = nn.Linear(channels, channels) if self.cut > 1 else nn.Identity()
+        self.project = nn.Linear(channels * self.gather**2 // self.cut**2, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.project(F.pixel_unshuffle(F.pixel_shuffle(self.mix(x), self.up), self.down))
+        return self.project(gather_squares(cut_squares(self.mix(x), self.cut), self.gather))

@@ -17,8 +17,8 @@ class MaskedStages:
     Args:
         out_indices: Stages to return; each has a LayerNorm ``norm{i}``.
         use_mask_token: Whether there is a mask token.
-        encode: What is encoded of a masked image: 'dense', the whole map with mask tokens, or 'visible', the kept cells
-            alone, a quarter of the tokens; see docs/egmim.md. Parameters, and encoding without a mask, are the same.
+        encode: What is encoded of a masked image: 'dense', the whole map with mask tokens, or 'visible', the kept
+            cells alone, a quarter of the tokens. Parameters, and encoding without a mask, are the same.
         cell_size: Side of the cells of the masks, px, for 'visible': 16, or a multiple of 32.
         kwargs: Of the Swin.
 
@@ -31,8 +31,8 @@ class MaskedStages:
         if encode not in ('dense', 'visible'):
             raise ValueError(f"backbone.encode must be 'dense' or 'visible', got {encode!r}")
         if encode == 'visible' and cell_size != 16 and (cell_size <= 0 or cell_size % 32):
-            raise ValueError(f"backbone.cell_size = {cell_size} px must be 16 or a multiple of 32 for encode='visible': "
-                             'patch merging up to stage 3 must stay inside a cell')
+            raise ValueError(f'backbone.cell_size = {cell_size} px must be 16 or a multiple of 32 for '
+                             "encode='visible': patch merging up to stage 3 must stay inside a cell")
         out_indices = tuple(sorted(out_indices))  # the order in which they are returned
         if not out_indices or not set(out_indices) <= {0, 1, 2, 3}:
             raise ValueError(f'out_indices must name stages out of 0, 1, 2, 3, got {out_indices}')
@@ -41,7 +41,7 @@ class MaskedStages:
         if self.use_abs_pos_embed:
             raise ValueError('absolute position embeddings are not supported: Swin has relative ones')
         self.mask_token = nn.Parameter(torch.zeros(1, 1, self.embed_dims)) if use_mask_token else None
-        replace_attention(self)
+        replace_attention(self.stages)
 
     def init_weights(self) -> None:
         """Truncated normal (0.02) as SimMIM and timm do, then the checkpoint of ``init_cfg`` if there is one."""

@@ -27,8 +27,8 @@ class MaskedSwinTransformer(MaskedStages, SwinTransformer):
         drop_path_rate: Stochastic depth; 0 for pretraining.
         use_mask_token: Whether there is a mask token. Segmentation needs none.
         pad_small_map: Pad and shift maps that are no larger than a window, as mmsegmentation does.
-        encode: What is encoded of a masked image: 'dense', the whole map with mask tokens, or 'visible', the kept cells
-            alone, a quarter of the tokens. Parameters, and encoding without a mask, are the same.
+        encode: What is encoded of a masked image: 'dense', the whole map with mask tokens, or 'visible', the kept
+            cells alone, a quarter of the tokens. Parameters, and encoding without a mask, are the same.
         cell_size: Side of the cells of the masks, px, for 'visible': 16, or a multiple of 32.
         kwargs: See :class:`mmpretrain.models.SwinTransformer`.
     """

@@ -1,5 +1,6 @@
 """Attention in shifted windows with the weights of MMPretrain's modules and fewer copies; the numbers stay the same."""
 import math
+from collections.abc import Iterable
 from functools import lru_cache
 
 import torch
@@ -61,7 +62,8 @@ class ShiftedWindowAttention(BaseModule):
         # (3, B, rows, columns, heads, window, window, inner); with a shift every window has its own mask
         qkv = qkv.permute(5, 0, 1, 3, 6, 2, 4, 7)
         if compact:
-            bias = offset_bias(self.w_msa, hw_shape.lookup(window, shift, self.window_size))  # (B, windows, heads, N, N)
+            lookup = hw_shape.lookup(window, shift, self.window_size)
+            bias = offset_bias(self.w_msa, lookup)  # (B, windows, heads, N, N)
         else:
             bias = position_bias(self.w_msa)  # (heads, N, N)
         if shift:
@@ -103,8 +105,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float, dropout:
     """
     if fused:
         # one type for all: that of the projection, which autocast has chosen
-        return F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v, bias.to(v.dtype).view(-1, *bias.shape[-3:]), dropout,
-                                              scale=scale)
+        bias = bias.to(v.dtype).view(-1, *bias.shape[-3:])
+        return F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v, bias, dropout, scale=scale)
     scores = (q * scale) @ k.transpose(-2, -1) + bias
     return F.dropout(scores.softmax(-1), dropout) @ v
 
@@ -143,9 +145,9 @@ def shift_mask(rows: int, columns: int, window: int, shift: int, device: torch.d
         return ShiftWindowMSA.get_attn_mask((rows * window, columns * window), window, shift).to(device, dtype)
 
 
-def replace_attention(backbone: nn.Module) -> None:
-    """Give every block of a Swin of MMPretrain our attention, with the weights it has."""
-    for stage in backbone.stages:
+def replace_attention(stages: Iterable[nn.Module]) -> None:
+    """Give every block of stages of a Swin of MMPretrain our attention, with the weights it has."""
+    for stage in stages:
         for block in stage.blocks:
             block.attn = ShiftedWindowAttention(block.attn)
 

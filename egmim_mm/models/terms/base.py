@@ -16,7 +16,9 @@ class MaskedBatch:
         images: (B, C, H, W) whole images in [0, 1].
         edge: (B, 1, H, W) edge strength in [0, 1].
         mask: (B, H / 4, W / 4) bool, True = hidden.
-        features: Stage index -> (B, C_i, H / 2^(i+2), W / 2^(i+2)), of the masked images.
+        features: Stage index -> (B, C_i, H / 2^(i+2), W / 2^(i+2)), of the masked images: what the backbone returned,
+            or what the decoder made of it.
+        encoded: Stage index -> what the backbone returned: of the visible cells alone if it encodes only these.
         predictions: Name of a term -> its prediction, of the terms before this one in ``model.terms``.
     """
     inputs: Tensor
@@ -24,6 +26,7 @@ class MaskedBatch:
     edge: Tensor
     mask: Tensor
     features: dict[int, Tensor]
+    encoded: dict[int, Tensor] = field(default_factory=dict)
     predictions: dict[str, Tensor] = field(default_factory=dict)
 
     @cached_property
@@ -48,6 +51,7 @@ class LossTerm(BaseModule):
 
     name: str  # of the term in model.terms and of its weights in a checkpoint
     stages: Sequence[int] = ()  # indices of the stages it reads, 0 to 3
+    place_by_place = True  # whether it reads whole maps, ``batch.features``; else ``batch.encoded``
     reads: Sequence[str] = ()  # names of the terms whose predictions it reads
     rescaled = True  # whether its losses are brought to the size of the pixel loss, once
 
