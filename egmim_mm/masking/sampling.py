@@ -1,7 +1,8 @@
 """Mask policies: edge strength -> token mask with an exact count.
 
 Pure functions on tensors. At one image size every policy hides exactly :func:`masked_token_count` tokens in every
-sample, whatever the image holds. Randomness comes from an explicit ``torch.Generator``.
+sample, whatever the image holds; the uniform ones exactly three quarters. Randomness comes from an explicit
+``torch.Generator``.
 """
 import torch
 import torch.nn.functional as F

@@ -1,6 +1,7 @@
+from collections.abc import Sequence
+
 import torch
 from mmengine.model import BaseModule, ModuleDict
-from mmengine.model.weight_init import trunc_normal_
 from mmpretrain.models.backbones.swin_transformer import SwinBlockSequence
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,21 +16,22 @@ class VisibleDecoder(BaseModule):
     """Whole feature maps from those of the visible cells, for loss terms that read them place by place.
 
     One layer on the encoder, as SimMIM has, could tell nothing of a hidden cell, which the encoder has not seen. So
-    there are two blocks of Swin at stride 16, where a window holds many cells: the stages that terms read are brought
-    to that stride and added, the kept cells go to their places, the others get the backbone's mask token, and of what
-    the blocks make of it there is a map for each stage. None of it is used after pretraining.
+    there are blocks of Swin at stride 16, where a window holds many cells: the stages are brought to that stride and
+    added, the kept cells go to their places, the others get the backbone's mask token, and of what the blocks make of
+    it there is a map for each stage. Stages 1 and 2 have a block of their own: from them pixels could be told without
+    the deep stages, which would then learn little. None of it is used after pretraining.
 
     Args:
         backbone: Masked Swin with ``encode='visible'`` and a mask token.
         stages: Indices of the stages to read and to give maps of.
         channels: Width, a multiple of 16; half that of stage 3 by default.
-        depth: Blocks; every other one is shifted.
+        depth: Blocks for stages 3 and 4, every other one shifted.
 
     Raises:
         ValueError: ``channels`` or ``depth`` that do not fit.
     """
 
-    def __init__(self, backbone: nn.Module, stages: tuple[int, ...], channels: int | None = None, depth: int = 2,
+    def __init__(self, backbone: nn.Module, stages: Sequence[int], channels: int | None = None, depth: int = 2,
                  init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
         channels = backbone.num_features[2] // 2 if channels is None else channels
@@ -39,21 +41,16 @@ class VisibleDecoder(BaseModule):
         if depth < 1:
             raise ValueError(f'model.decoder.depth = {depth} must be 1 or more: without a block a hidden cell knows '
                              'nothing of the visible ones')
-        self.stages, self.cell = tuple(stages), backbone.cell_size // 4
-        self.enter = ModuleDict({str(i): _Enter(i, backbone.num_features[i], channels) for i in stages})
-        self.mask_token = nn.Linear(backbone.embed_dims, channels)
-        heads = max(n for n in (1, 2, 4, 8, 16, 32) if channels % (16 * n) == 0)
-        window = backbone.stages[0].blocks[0].attn.window_size
-        self.blocks = SwinBlockSequence(channels, depth, heads, window, pad_small_map=True)
-        replace_attention([self.blocks])
-        self.norm = nn.LayerNorm(channels)
-        self.leave = ModuleDict({str(i): _Leave(i, backbone.num_features[i], channels) for i in stages})
+        self.cell = backbone.cell_size // 4
+        groups = dict(shallow=([i for i in stages if i < 2], 1), deep=([i for i in stages if i >= 2], depth))
+        self.parts = ModuleDict({name: _Part(backbone, group, channels, blocks)
+                                 for name, (group, blocks) in groups.items() if group})
 
     def init_weights(self) -> None:
-        """Truncated normal (0.02), as of the backbone."""
+        """Xavier's uniform, as MAE's decoder (He et al., CVPR 2022): maps come out as large as the backbone's."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                trunc_normal_(module.weight, std=0.02)
+                nn.init.xavier_uniform_(module.weight)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
@@ -68,13 +65,37 @@ class VisibleDecoder(BaseModule):
         Returns:
             Stage i -> (B, C_i, H / 2^(i+2), W / 2^(i+2)).
         """
-        height, width = (side * 4 // _STRIDE for side in mask.shape[1:])
-        compact = sum(self.enter[str(i)](encoded[i].permute(0, 2, 3, 1))[:, :height // 2, :width // 2]
-                      for i in self.stages)
-        x = spread(compact, self.mask_token(mask_token).to(compact.dtype), kept_cells(mask, self.cell))
-        x, _ = self.blocks(x.flatten(1, 2), (height, width))
-        x = self.norm(x).unflatten(1, (height, width))
-        return {i: self.leave[str(i)](x).permute(0, 3, 1, 2) for i in self.stages}
+        kept = kept_cells(mask, self.cell)
+        size = (mask.shape[1] * 4 // _STRIDE, mask.shape[2] * 4 // _STRIDE)
+        maps: dict[int, Tensor] = {}
+        for part in self.parts.values():
+            maps.update(part(encoded, kept, size, mask_token))
+        return maps
+
+
+class _Part(nn.Module):
+    """The decoder of some stages."""
+
+    def __init__(self, backbone: nn.Module, stages: Sequence[int], channels: int, depth: int) -> None:
+        super().__init__()
+        self.enter = ModuleDict({str(i): _Enter(i, backbone.num_features[i], channels) for i in stages})
+        self.mask_token = nn.Linear(backbone.embed_dims, channels)
+        heads = max(n for n in (1, 2, 4, 8, 16, 32) if channels % (16 * n) == 0)
+        window = backbone.stages[0].blocks[0].attn.window_size
+        self.blocks = SwinBlockSequence(channels, depth, heads, window, pad_small_map=True)
+        replace_attention([self.blocks])
+        self.norm = nn.LayerNorm(channels)
+        self.leave = ModuleDict({str(i): _Leave(i, backbone.num_features[i], channels) for i in stages})
+
+    def forward(self, encoded: dict[int, Tensor], kept: Tensor, size: tuple[int, int],
+                mask_token: Tensor) -> dict[int, Tensor]:
+        height, width = size
+        compact = sum(enter(encoded[int(i)].permute(0, 2, 3, 1))[:, :height // 2, :width // 2]
+                      for i, enter in self.enter.items())
+        x = spread(compact, self.mask_token(mask_token).to(compact.dtype), kept)
+        x, _ = self.blocks(x.flatten(1, 2), size)
+        x = self.norm(x).unflatten(1, size)
+        return {int(i): leave(x).permute(0, 3, 1, 2) for i, leave in self.leave.items()}
 
 
 def spread(compact: Tensor, hidden: Tensor, kept: Tensor) -> Tensor:
