@@ -48,22 +48,22 @@ def test_every_parameter_has_a_gradient(others, kind, encoding):
     assert norms == {f'norm{i}' for i in read} and model.backbone.out_indices == tuple(sorted(read))
 
 
-def train_in_a_process(rank, rendezvous, encoding):
+def train_in_a_process(rank, rendezvous):
     distributed.init_process_group('gloo', init_method=f'file://{rendezvous}', rank=rank, world_size=2)
-    # with a parameter that has no gradient the second step raises
-    model = DistributedDataParallel(small([PIXEL], **encoding))
-    optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
-    for iteration in range(3):
-        optimizer.zero_grad()
-        step(model, iteration)
-        optimizer.step()
-    weights = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
-    both = [torch.empty_like(weights) for _ in range(2)]
-    distributed.all_gather(both, weights)
-    assert torch.equal(both[0], both[1]) and torch.isfinite(weights).all()
+    for encoding in ({}, VISIBLE):
+        # with a parameter that has no gradient the second step raises
+        model = DistributedDataParallel(small([PIXEL], **encoding))
+        optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
+        for iteration in range(3):
+            optimizer.zero_grad()
+            step(model, iteration)
+            optimizer.step()
+        weights = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+        both = [torch.empty_like(weights) for _ in range(2)]
+        distributed.all_gather(both, weights)
+        assert torch.equal(both[0], both[1]) and torch.isfinite(weights).all()
     distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize('encoding', [{}, VISIBLE], ids=['dense', 'visible'])
-def test_two_processes_train_without_the_structure_term(tmp_path, encoding):
-    spawn(train_in_a_process, (str(tmp_path / 'rendezvous'), encoding), nprocs=2)
+def test_two_processes_train_without_the_structure_term(tmp_path):
+    spawn(train_in_a_process, (str(tmp_path / 'rendezvous'), ), nprocs=2)
