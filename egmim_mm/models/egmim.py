@@ -80,7 +80,7 @@ class EGMIM(EdgeGuidedMasking):
         mask = self.draw_mask(edge, valid, seed)
         encoded = dict(zip(self.backbone.out_indices, self.backbone(inputs, mask)))
         features = encoded if self.decoder is None else self.decoder(encoded, mask, self.backbone.mask_token)
-        return MaskedBatch(inputs, images, edge, mask, features, encoded)
+        return MaskedBatch(inputs, images, edge, mask, features, encoded=encoded)
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample] | None = None, **kwargs) -> dict[str, Tensor]:
         """inputs (B, C, H, W) normalised -> losses by name; names with ``loss`` are summed by the runner."""

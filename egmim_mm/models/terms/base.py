@@ -18,16 +18,21 @@ class MaskedBatch:
         mask: (B, H / 4, W / 4) bool, True = hidden.
         features: Stage index -> (B, C_i, H / 2^(i+2), W / 2^(i+2)), of the masked images: what the backbone returned,
             or what the decoder made of it.
-        encoded: Stage index -> what the backbone returned: of the visible cells alone if it encodes only these.
         predictions: Name of a term -> its prediction, of the terms before this one in ``model.terms``.
+        encoded: Stage index -> what the backbone returned: of the visible cells alone if it encodes only these. The
+            features, if left out.
     """
     inputs: Tensor
     images: Tensor
     edge: Tensor
     mask: Tensor
     features: dict[int, Tensor]
-    encoded: dict[int, Tensor] = field(default_factory=dict)
     predictions: dict[str, Tensor] = field(default_factory=dict)
+    encoded: dict[int, Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        if self.encoded is None:
+            self.encoded = self.features
 
     @cached_property
     def hidden(self) -> Tensor:
