@@ -47,7 +47,7 @@ def as_simmim(model: dict) -> dict:
     return dict(
         type='egmim_mm.EGMIM',
         data_preprocessor=deepcopy(model.data_preprocessor),
-        backbone={key: value for key, value in deepcopy(model.backbone).items() if key != 'out_indices'},
+        backbone={**{k: v for k, v in deepcopy(model.backbone).items() if k != 'out_indices'}, 'encode': 'dense'},
         mask_generator={'type': 'egmim_mm.EdgeGuidedMaskGenerator', **model.get('mask_generator', {}),
                         'policy': 'random'},
         terms=[dict(type='egmim_mm.PixelTerm', gamma=0.0)])
@@ -58,7 +58,7 @@ def stock_simmim(model: dict, channels: int) -> dict:
     ours = {name: p.default for name, p in inspect.signature(MaskedSwinTransformer).parameters.items()
             if p.default is not p.empty}
     backbone = {**ours, **deepcopy(model.backbone), 'type': 'SimMIMSwinTransformer', 'out_indices': (3, )}
-    for key in ('use_mask_token', 'init_cfg'):
+    for key in ('use_mask_token', 'init_cfg', 'encode', 'cell_size'):
         backbone.pop(key, None)
     backbone['stage_cfgs'] = dict(block_cfgs=dict(window_size=backbone.pop('window_size')))
     return dict(

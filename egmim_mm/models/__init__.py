@@ -16,11 +16,12 @@ from .terms import (
     StructureTerm,
     TermBalance,
 )
+from .visible_decoder import VisibleDecoder
 
 __all__ = [
     'EGMIM', 'AnchorTerm', 'BandDataPreprocessor', 'CellMSELoss', 'CosineAnchorLoss', 'EdgeGuidedMaskGenerator',
     'EdgePrior', 'EdgeStructureHead', 'EdgeWeightedL1Loss', 'EdgeWeightedReconstructionHead', 'FCNHead',
     'FittedEncoderDecoder', 'GradientL1Loss', 'GradientTerm', 'LabelledCrossEntropyLoss', 'LossTerm', 'MaskedBatch',
     'MaskedSwinTransformer', 'MaskedSwinTransformerV2', 'PixelTerm', 'SegmentationPreprocessor', 'StructureTerm',
-    'TermBalance', 'UPerHead'
+    'TermBalance', 'UPerHead', 'VisibleDecoder'
 ]

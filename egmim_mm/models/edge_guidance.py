@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from egmim_mm.edges import edge_prior, operator_options
-from egmim_mm.masking import POLICIES, sample_mask
+from egmim_mm.masking import POLICIES, UNIFORM_POLICIES, default_cell_size, default_ratio, sample_mask
 from egmim_mm.registry import MODELS
 
 
@@ -52,16 +52,17 @@ class EdgeGuidedMaskGenerator(nn.Module):
 
     Args:
         policy: One of ``egmim_mm.masking.POLICIES``.
-        ratio: Share of hidden tokens; 0.6 as in SimMIM.
+        ratio: Share of hidden tokens; by default 0.6 as in SimMIM, 0.75 of the uniform policies.
         options: Further arguments of :func:`egmim_mm.masking.sample_mask`: ``token_size``, ``cell_size``,
-            ``fine_cell_size`` (px), ``beta``, ``top_share``, ``max_rate``.
+            ``fine_cell_size`` (px), ``beta``, ``top_share``, ``max_rate``; of ``edge_uniform`` ``temperature`` and
+            ``keep``.
 
     Raises:
         ValueError: Unknown policy.
         TypeError: Unknown option.
     """
 
-    def __init__(self, policy: str = 'edge_stratified', ratio: float = 0.6, **options) -> None:
+    def __init__(self, policy: str = 'edge_stratified', ratio: float | None = None, **options) -> None:
         super().__init__()
         if policy not in POLICIES:
             raise ValueError(f'unknown mask policy {policy!r}; choose one of {", ".join(POLICIES)}')
@@ -69,7 +70,17 @@ class EdgeGuidedMaskGenerator(nn.Module):
         unknown = set(options) - set(signature(sample_mask).parameters) | set(options) & {'edge', *drawn}
         if unknown:
             raise TypeError(f'EdgeGuidedMaskGenerator has no option {", ".join(sorted(unknown))}')
-        self.options = dict(policy=policy, ratio=ratio, **options)
+        self.options = dict(policy=policy, ratio=default_ratio(policy) if ratio is None else ratio, **options)
+
+    @property
+    def cell_size(self) -> int:
+        """Side of the cells that are hidden as a whole, px."""
+        return self.options.get('cell_size') or default_cell_size(self.options['policy'])
+
+    @property
+    def image_multiple(self) -> int:
+        """What the sides of images must divide by, px."""
+        return (2 if self.options['policy'] in UNIFORM_POLICIES else 1) * self.cell_size
 
     def forward(self,
                 edge: Tensor,

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from egmim_mm.registry import MODELS
 
 from .edge_guided_masking import EdgeGuidedMasking
-from .settings_checks import check_terms, read_stages, refuse_old_settings, refuse_old_weights
+from .settings_checks import check_encoding, check_terms, read_stages, refuse_old_settings, refuse_old_weights
 from .terms import MaskedBatch, TermBalance, to_pixels
+from .visible_decoder import VisibleDecoder
 
 
 @MODELS.register_module()
@@ -19,15 +20,20 @@ class EGMIM(EdgeGuidedMasking):
     With a random mask and ``PixelTerm(gamma=0)`` alone this is SimMIM. :class:`egmim_mm.engine.MaskCurriculumHook`
     must tell the model where training stands.
 
+    With ``backbone.encode='visible'`` the backbone sees the visible cells alone, and a small decoder makes whole maps
+    of its features for the terms.
+
     Args:
         backbone: Config of a masked Swin. The stages it returns are those that the terms read.
         terms: Configs of :class:`LossTerm`; one is a :class:`PixelTerm`.
         balance: Settings of :class:`TermBalance`, or the config of another class of its kind.
         edge_prior, mask_generator, nodata, data_preprocessor: See :class:`EdgeGuidedMasking`.
+        decoder: Settings of :class:`VisibleDecoder`, ``channels`` and ``depth``, for ``backbone.encode='visible'``.
         old_settings: None: the settings of earlier versions are refused with what to write now.
 
     Raises:
-        ValueError: Terms, stages or bands that do not fit together, or a setting of an earlier version.
+        ValueError: Terms, stages, bands, masks or encoding that do not fit together, or a setting of an earlier
+            version.
     """
 
     def __init__(self,
@@ -38,6 +44,7 @@ class EGMIM(EdgeGuidedMasking):
                  mask_generator: dict = dict(type='egmim_mm.EdgeGuidedMaskGenerator'),
                  nodata: dict | None = None,
                  data_preprocessor: dict | nn.Module | None = None,
+                 decoder: dict | None = None,
                  init_cfg: dict | None = None,
                  **old_settings) -> None:
         refuse_old_settings(old_settings)
@@ -45,8 +52,13 @@ class EGMIM(EdgeGuidedMasking):
         check_terms(built)
         backbone = {**backbone, 'out_indices': read_stages(built, backbone)}
         super().__init__(backbone, edge_prior, mask_generator, nodata, data_preprocessor, init_cfg)
+        check_encoding(self.backbone, self.mask_generator, decoder)
         for term in built:
             term.connect(self.backbone)
+        self.decoder = None
+        if self.backbone.encode == 'visible':
+            whole = sorted({stage for term in built if term.place_by_place for stage in term.stages})
+            self.decoder = VisibleDecoder(self.backbone, whole, **decoder or {})
         self.terms = ModuleDict({term.name: term for term in built})
         self.balance = MODELS.build({'type': 'egmim_mm.TermBalance', **balance, 'terms': built})
 
@@ -66,8 +78,9 @@ class EGMIM(EdgeGuidedMasking):
         images, valid = self.images(inputs), self.valid(inputs, data_samples)
         edge = self.edge_prior(images, valid)
         mask = self.draw_mask(edge, valid, seed)
-        features = dict(zip(self.backbone.out_indices, self.backbone(inputs, mask)))
-        return MaskedBatch(inputs, images, edge, mask, features)
+        encoded = dict(zip(self.backbone.out_indices, self.backbone(inputs, mask)))
+        features = encoded if self.decoder is None else self.decoder(encoded, mask, self.backbone.mask_token)
+        return MaskedBatch(inputs, images, edge, mask, features, encoded=encoded)
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample] | None = None, **kwargs) -> dict[str, Tensor]:
         """inputs (B, C, H, W) normalised -> losses by name; names with ``loss`` are summed by the runner."""

@@ -3,6 +3,8 @@ from collections.abc import Iterable, Sequence
 
 from torch import nn
 
+from egmim_mm.masking import UNIFORM_POLICIES
+
 from .terms import LossTerm, PixelTerm
 
 _PIXELS = "model.terms=[dict(type='egmim_mm.PixelTerm', gamma=1.0), ...]"
@@ -94,6 +96,29 @@ def check_bands(backbone: nn.Module, preprocessor: nn.Module) -> int:
         raise ValueError(f'backbone.in_channels is {bands}, but data_preprocessor.bgr_to_rgb=True is for three bands: '
                          'set it to False')
     return bands
+
+
+def check_encoding(backbone: nn.Module, mask_generator: nn.Module, decoder: dict | None) -> None:
+    """Compare how the backbone encodes masked images with the masks and the decoder.
+
+    Raises:
+        ValueError: Names the settings that do not fit together.
+    """
+    if backbone.encode == 'dense':
+        if decoder is not None:
+            raise ValueError("model.decoder is for model.backbone.encode='visible' alone: leave it out, or set that")
+        return
+    policy = mask_generator.options['policy']
+    if policy not in UNIFORM_POLICIES:
+        raise ValueError("model.backbone.encode='visible' needs masks that keep one cell of every 2 x 2 block: set "
+                         f'model.mask_generator.policy to {" or ".join(UNIFORM_POLICIES)}, not {policy}, and its '
+                         'ratio to 0.75')
+    if mask_generator.cell_size != backbone.cell_size:
+        raise ValueError(f'model.backbone.cell_size is {backbone.cell_size} px, that of model.mask_generator '
+                         f'{mask_generator.cell_size} px: give both the same')
+    if backbone.mask_token is None:
+        raise ValueError("model.backbone.encode='visible' needs use_mask_token=True: the decoder puts the mask token "
+                         'in the places of hidden cells')
 
 
 def check_size(size: tuple[int, int], stride: int) -> None:

@@ -59,7 +59,7 @@ def load_model(cfg: Config, source: str | Path) -> EGMIM:
 
 def picture_unit(model: EGMIM) -> int:
     """What height and width of a picture must be multiples of, px: Swin's stride and the mask's cells."""
-    return lcm(32, model.mask_generator.options.get('cell_size') or 32)
+    return lcm(model.image_multiple, model.mask_generator.image_multiple)
 
 
 def picture_size(model: EGMIM) -> int:

@@ -15,13 +15,14 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (96, 128, 3)).astype(np.uint8)
 @pytest.mark.parametrize('policy', POLICIES)
 def test_equals_the_batched_form(policy):
     torch.manual_seed(4)
-    mask = EdgeGuidedMask(policy=policy, ratio=0.5)(dict(img=IMAGE))['mask']
+    ratio = 0.75 if policy.endswith('_uniform') else 0.5
+    mask = EdgeGuidedMask(policy=policy, ratio=ratio)(dict(img=IMAGE))['mask']
     assert mask.dtype == np.int64 and mask.shape == (24, 32)
     rgb = torch.from_numpy(IMAGE[..., ::-1].copy()).permute(2, 0, 1)[None] / 255
     edge = edge_prior(rgb, 'gaussian_sobel', 0.5 / 255)
-    expected = sample_mask(edge, 0.5, policy, generator=torch.Generator().manual_seed(4))[0]
+    expected = sample_mask(edge, ratio, policy, generator=torch.Generator().manual_seed(4))[0]
     assert np.array_equal(mask, expected.long().numpy())
-    assert mask.sum() == masked_token_count(96, 128, 0.5)
+    assert mask.sum() == masked_token_count(96, 128, ratio)
 
 
 def test_no_data_is_not_hidden():

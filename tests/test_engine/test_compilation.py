@@ -152,7 +152,7 @@ def test_the_runner_compiles_what_the_config_says(toy, setting, number):
     ('fast', "compile must be True, False or a dict of arguments .* got 'fast'"),
     (dict(backend='nonsense'), r"compile={'backend': 'nonsense'}: Invalid backend: 'nonsense'"),
     (dict(speed=9), r"compile={'speed': 9}: .* unexpected keyword argument 'speed'"),
-    (dict(options=dict(speed=9)), "Unexpected optimization option speed")
+    (dict(options=dict(speed=9)), 'Unexpected optimization option speed')
 ])
 def test_a_wrong_setting_is_refused(setting, message):
     with pytest.raises(ValueError, match=message):

@@ -146,7 +146,7 @@ devices = pytest.mark.parametrize('device', [GPU, CPU], ids=['forward, cuda', 'b
 
 
 @devices
-@pytest.mark.parametrize('name', ['egmim_swin-tiny', 'egmim_swinv2-tiny'])
+@pytest.mark.parametrize('name', ['egmim_swin-tiny', 'egmim_swinv2-tiny', 'egmim_swin-tiny_visible'])
 def test_pretraining(fake_gpu, name, device):
     init_default_scope('mmpretrain')
     cfg = Config.fromfile(BASE / f'models/{name}.py').model

@@ -14,14 +14,15 @@ ARCH = dict(embed_dims=8, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8])
 
 @pytest.fixture
 def build():
-    """Function: build ``configs/_base_/models/<name>.py`` at toy size; keywords override its parts or settings."""
+    """Function: build ``configs/_base_/models/<name>.py`` at toy size; keywords override its parts or settings
+    (``**{'backbone.arch.embed_dims': 16}``)."""
 
     def make(name='egmim_swin-base', seed=0, **options):
         init_default_scope('mmpretrain')
         whole = Config.fromfile(CONFIGS / f'{name}.py')
         cfg = whole.model
         cfg.backbone.update(arch=ARCH, img_size=64, window_size=4)
-        whole.merge_from_dict(dict(model=options))
+        whole.merge_from_dict({f'model.{key}': value for key, value in options.items()})
         cfg = whole.model
         for term in cfg.terms:
             if term.type == 'egmim_mm.StructureTerm':

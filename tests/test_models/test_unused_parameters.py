@@ -18,9 +18,14 @@ BACKBONE = dict(type='egmim_mm.MaskedSwinTransformer', img_size=64, window_size=
                 arch=dict(embed_dims=8, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8]))
 
 
+VISIBLE = dict(encode='visible', arch=dict(embed_dims=16, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8]))
+
+
 def small(terms, **backbone):
     torch.manual_seed(0)
-    model = EGMIM(BACKBONE | backbone, terms)
+    policy = 'edge_uniform' if 'encode' in backbone else 'edge_stratified'
+    model = EGMIM(BACKBONE | backbone, terms,
+                  mask_generator=dict(type='egmim_mm.EdgeGuidedMaskGenerator', policy=policy))
     model.init_weights()
     return model.train()
 
@@ -31,10 +36,11 @@ def step(model, iteration):
     sum(value for name, value in losses.items() if 'loss' in name).backward()
 
 
+@pytest.mark.parametrize('encoding', [{}, VISIBLE], ids=['dense', 'visible'])
 @pytest.mark.parametrize('kind', ['MaskedSwinTransformer', 'MaskedSwinTransformerV2'])
 @pytest.mark.parametrize('others', CHOICES, ids=lambda terms: '+'.join(t['type'][9:-4] for t in terms) or 'none')
-def test_every_parameter_has_a_gradient(others, kind):
-    model = small([PIXEL, *others], type=f'egmim_mm.{kind}')
+def test_every_parameter_has_a_gradient(others, kind, encoding):
+    model = small([PIXEL, *others], type=f'egmim_mm.{kind}', **encoding)
     step(model, 0)
     assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
     read = {3} | {i for term in model.terms.values() for i in term.stages}
@@ -44,17 +50,18 @@ def test_every_parameter_has_a_gradient(others, kind):
 
 def train_in_a_process(rank, rendezvous):
     distributed.init_process_group('gloo', init_method=f'file://{rendezvous}', rank=rank, world_size=2)
-    # with a parameter that has no gradient the second step raises
-    model = DistributedDataParallel(small([PIXEL]))
-    optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
-    for iteration in range(3):
-        optimizer.zero_grad()
-        step(model, iteration)
-        optimizer.step()
-    weights = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
-    both = [torch.empty_like(weights) for _ in range(2)]
-    distributed.all_gather(both, weights)
-    assert torch.equal(both[0], both[1]) and torch.isfinite(weights).all()
+    for encoding in ({}, VISIBLE):
+        # with a parameter that has no gradient the second step raises
+        model = DistributedDataParallel(small([PIXEL], **encoding))
+        optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
+        for iteration in range(3):
+            optimizer.zero_grad()
+            step(model, iteration)
+            optimizer.step()
+        weights = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+        both = [torch.empty_like(weights) for _ in range(2)]
+        distributed.all_gather(both, weights)
+        assert torch.equal(both[0], both[1]) and torch.isfinite(weights).all()
     distributed.destroy_process_group()
 
 

@@ -21,11 +21,11 @@ class MaskedSwinTransformerV2(MaskedStages, SwinTransformerV2):
     the pretraining instead (one per stage, for example [8, 8, 8, 8]), as the paper does for larger images.
 
     Args:
-        arch (str | dict): 'tiny', 'small', 'base', 'large', 'huge', 'giant', or a dict of ``embed_dims``,
+        arch: 'tiny', 'small', 'base', 'large', 'huge', 'giant', or a dict of ``embed_dims``,
             ``depths``, ``num_heads`` and optionally ``extra_norm_every_n_blocks`` (0).
-        img_size, in_channels, out_indices, drop_path_rate, use_mask_token, pad_small_map: See
+        img_size, in_channels, out_indices, drop_path_rate, use_mask_token, pad_small_map, encode, cell_size: See
             :class:`MaskedSwinTransformer`.
-        window_size (int | Sequence[int]): Attention window, tokens; of each stage, if there are several.
+        window_size: Attention window, tokens; of each stage, if there are several.
         kwargs: See :class:`mmpretrain.models.SwinTransformerV2`.
     """
 
@@ -38,6 +38,8 @@ class MaskedSwinTransformerV2(MaskedStages, SwinTransformerV2):
                  drop_path_rate: float = 0.0,
                  use_mask_token: bool = True,
                  pad_small_map: bool = True,
+                 encode: str = 'dense',
+                 cell_size: int = 16,
                  **kwargs) -> None:
         if not isinstance(arch, str):
             arch = dict(extra_norm_every_n_blocks=0) | dict(arch)
@@ -50,6 +52,8 @@ class MaskedSwinTransformerV2(MaskedStages, SwinTransformerV2):
             drop_path_rate=drop_path_rate,
             use_mask_token=use_mask_token,
             pad_small_map=pad_small_map,
+            encode=encode,
+            cell_size=cell_size,
             **kwargs)
         self.num_features = [stage.out_channels for stage in self.stages]
         for module in self.modules():
@@ -74,4 +78,9 @@ class MaskedSwinTransformerV2(MaskedStages, SwinTransformerV2):
 
     def run_stage(self, index: int, x: Tensor, hw_shape: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
         """Patch merging stands at the beginning of a stage here."""
-        return self.stages[index](x, hw_shape)
+        stage = self.stages[index]
+        if stage.downsample:
+            x, hw_shape = self.merge_patches(stage.downsample, x, hw_shape)
+        for block in stage.blocks:
+            x = block(x, hw_shape)
+        return x, hw_shape

@@ -1,5 +1,6 @@
 """Attention in shifted windows with the weights of MMPretrain's modules and fewer copies; the numbers stay the same."""
 import math
+from collections.abc import Iterable
 from functools import lru_cache
 
 import torch
@@ -7,6 +8,8 @@ from mmengine.model import BaseModule
 from mmpretrain.models.utils import ShiftWindowMSA, WindowMSA, WindowMSAV2
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from .visible_map import VisibleMap
 
 __all__ = ['ShiftedWindowAttention', 'replace_attention']
 
@@ -32,15 +35,23 @@ class ShiftedWindowAttention(BaseModule):
     def forward(self, query: Tensor, hw_shape: tuple[int, int]) -> Tensor:
         """Tokens (B, H * W, C) and (H, W) -> (B, H * W, C).
 
+        With a :class:`VisibleMap` as (H, W) every window of every image has the position biases of its own offsets,
+        and windows are as large as divides the map best.
+
         Raises:
             ValueError: A map smaller than the window, and ``pad_small_map`` is off.
         """
         (batch, _, channels), (height, width), window = query.shape, hw_shape, self.window_size
-        if min(height, width) < window and not self.pad_small_map:
+        compact = isinstance(hw_shape, VisibleMap)
+        if min(height, width) < window and not self.pad_small_map and not compact:
             raise ValueError(f'the map, {height} x {width} tokens, is smaller than window_size = {window}: set '
                              'pad_small_map=True, or use larger images or a smaller window')
         # without padding Swin does not shift a map of one window
         shift = self.shift_size if self.pad_small_map or min(height, width) > window else 0
+        if compact:
+            window = hw_shape.window(window)
+            # a map smaller than a window is one; shifted, its few tokens would not see each other
+            shift = window // 2 if shift and max(height, width) >= self.window_size else 0
         x = F.pad(query.view(batch, height, width, channels), (0, 0, 0, -width % window, 0, -height % window))
         rows, columns = x.shape[1] // window, x.shape[2] // window
         if shift:
@@ -50,10 +61,16 @@ class ShiftedWindowAttention(BaseModule):
         qkv = _queries_keys_values(self.w_msa, x).view(batch, rows, window, columns, window, 3, heads, inner)
         # (3, B, rows, columns, heads, window, window, inner); with a shift every window has its own mask
         qkv = qkv.permute(5, 0, 1, 3, 6, 2, 4, 7)
-        bias = position_bias(self.w_msa)  # (heads, N, N)
+        if compact:
+            lookup = hw_shape.lookup(window, shift, self.window_size)
+            bias = offset_bias(self.w_msa, lookup)  # (B, windows, heads, N, N)
+        else:
+            bias = position_bias(self.w_msa)  # (heads, N, N)
         if shift:
             mask = shift_mask(rows, columns, window, shift, bias.device, bias.dtype)
-            bias = (bias + mask.unsqueeze(1)).flatten(0, 1)
+            bias = bias + mask.unsqueeze(1)
+        if shift or compact:
+            bias = bias.flatten(-4, -3)
             qkv = qkv.reshape(3, batch, rows * columns * heads, window**2, inner)
         else:
             qkv = qkv.reshape(3, batch * rows * columns, heads, window**2, inner)
@@ -78,7 +95,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float, dropout:
 
     Args:
         q, k, v: (n, m, N, d).
-        bias: (m, N, N), added to the scores.
+        bias: (m, N, N) or (n, m, N, N), added to the scores.
         scale: Of the scores.
         dropout: Share of the attention weights that are dropped.
         fused: Use ``scaled_dot_product_attention``.
@@ -88,22 +105,33 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float, dropout:
     """
     if fused:
         # one type for all: that of the projection, which autocast has chosen
-        return F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v, bias.to(v.dtype)[None], dropout,
-                                              scale=scale)
+        bias = bias.to(v.dtype).view(-1, *bias.shape[-3:])
+        return F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v, bias, dropout, scale=scale)
     scores = (q * scale) @ k.transpose(-2, -1) + bias
     return F.dropout(scores.softmax(-1), dropout) @ v
 
 
 def position_bias(attention: WindowMSA | WindowMSAV2) -> Tensor:
     """Relative position bias (heads, N, N) of a window of N tokens."""
-    index = attention.relative_position_index
+    index, tokens = attention.relative_position_index, math.prod(attention.window_size)
+    return _bias_table(attention)[index.view(-1)].view(tokens, tokens, -1).permute(2, 0, 1).contiguous()
+
+
+def offset_bias(attention: WindowMSA | WindowMSAV2, lookup: Tensor) -> Tensor:
+    """(B, windows, N^2) entries of its table -> relative position bias (B, windows, heads, N, N)."""
+    batch, windows, pairs = lookup.shape
+    table = _bias_table(attention).t()  # (heads, entries)
+    # gathered along the last axis: three times as fast as rows of the table, and the gradient needs no sorting
+    bias = table.expand(batch, windows, -1, -1).gather(3, lookup[:, :, None].expand(-1, -1, len(table), -1))
+    return bias.unflatten(3, (math.isqrt(pairs), math.isqrt(pairs)))
+
+
+def _bias_table(attention: WindowMSA | WindowMSAV2) -> Tensor:
+    """((2 window - 1)^2, heads) position biases by offset."""
     if isinstance(attention, WindowMSAV2):
         table = attention.cpb_mlp(attention.relative_coords_table).view(-1, attention.num_heads)
-        table = 16 * torch.sigmoid(table)
-    else:
-        table = attention.relative_position_bias_table
-    tokens = math.prod(attention.window_size)
-    return table[index.view(-1)].view(tokens, tokens, -1).permute(2, 0, 1).contiguous()
+        return 16 * torch.sigmoid(table)
+    return attention.relative_position_bias_table
 
 
 @lru_cache(maxsize=64)  # the stages of a few image sizes
@@ -117,9 +145,9 @@ def shift_mask(rows: int, columns: int, window: int, shift: int, device: torch.d
         return ShiftWindowMSA.get_attn_mask((rows * window, columns * window), window, shift).to(device, dtype)
 
 
-def replace_attention(backbone: nn.Module) -> None:
-    """Give every block of a Swin of MMPretrain our attention, with the weights it has."""
-    for stage in backbone.stages:
+def replace_attention(stages: Iterable[nn.Module]) -> None:
+    """Give every block of stages of a Swin of MMPretrain our attention, with the weights it has."""
+    for stage in stages:
         for block in stage.blocks:
             block.attn = ShiftedWindowAttention(block.attn)
 

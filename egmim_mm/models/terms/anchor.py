@@ -27,6 +27,7 @@ class AnchorTerm(LossTerm):
 
     name = 'anchor'
     stages = (2, )  # stage 3, stride 16
+    place_by_place = False  # maps are pooled, and a decoder's are not the backbone's
     rescaled = False
 
     def __init__(self, weight: float = 1.0) -> None:
@@ -60,7 +61,7 @@ class AnchorTerm(LossTerm):
         """Distance to the teacher in [0, 2]."""
         with torch.no_grad():
             teacher, = self.teacher(batch.inputs)
-        return dict(anchor=self.loss(batch.features[self.stages[0]], teacher, batch.mask.flatten(1).any(1)))
+        return dict(anchor=self.loss(batch.encoded[self.stages[0]], teacher, batch.mask.flatten(1).any(1)))
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args) -> None:
         # MMEngine only logs what is missing; a run would go on with a random teacher

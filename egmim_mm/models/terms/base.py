@@ -16,8 +16,11 @@ class MaskedBatch:
         images: (B, C, H, W) whole images in [0, 1].
         edge: (B, 1, H, W) edge strength in [0, 1].
         mask: (B, H / 4, W / 4) bool, True = hidden.
-        features: Stage index -> (B, C_i, H / 2^(i+2), W / 2^(i+2)), of the masked images.
+        features: Stage index -> (B, C_i, H / 2^(i+2), W / 2^(i+2)), of the masked images: what the backbone returned,
+            or what the decoder made of it.
         predictions: Name of a term -> its prediction, of the terms before this one in ``model.terms``.
+        encoded: Stage index -> what the backbone returned: of the visible cells alone if it encodes only these. The
+            features, if left out.
     """
     inputs: Tensor
     images: Tensor
@@ -25,6 +28,11 @@ class MaskedBatch:
     mask: Tensor
     features: dict[int, Tensor]
     predictions: dict[str, Tensor] = field(default_factory=dict)
+    encoded: dict[int, Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        if self.encoded is None:
+            self.encoded = self.features
 
     @cached_property
     def hidden(self) -> Tensor:
@@ -48,6 +56,7 @@ class LossTerm(BaseModule):
 
     name: str  # of the term in model.terms and of its weights in a checkpoint
     stages: Sequence[int] = ()  # indices of the stages it reads, 0 to 3
+    place_by_place = True  # whether it reads whole maps, ``batch.features``; else ``batch.encoded``
     reads: Sequence[str] = ()  # names of the terms whose predictions it reads
     rescaled = True  # whether its losses are brought to the size of the pixel loss, once
 

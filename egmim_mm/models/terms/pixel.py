@@ -1,5 +1,6 @@
 from mmengine.model import BaseModule
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from egmim_mm.registry import MODELS
 
@@ -25,8 +26,11 @@ class EdgeWeightedReconstructionHead(BaseModule):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, in_channels, H / stride, W / stride) -> (B, out_channels, H, W) normalised pixels."""
-        # the small features, rather than all pixels, take the layout of the images they are compared with
-        return self.decoder(features.contiguous())
+        # as one product of matrices: twice as fast as the convolution with its gradient on a CPU, in bfloat16
+        convolution, side = self.decoder[0], self.encoder_stride
+        x = F.linear(features.permute(0, 2, 3, 1), convolution.weight.flatten(1), convolution.bias)
+        x = x.unflatten(3, (self.out_channels, side, side)).permute(0, 3, 1, 4, 2, 5)
+        return x.flatten(4, 5).flatten(2, 3)
 
 
 @MODELS.register_module()

@@ -1,13 +1,17 @@
 """Mask policies: edge strength -> token mask with an exact count.
 
 Pure functions on tensors. At one image size every policy hides exactly :func:`masked_token_count` tokens in every
-sample, whatever the image holds. Randomness comes from an explicit ``torch.Generator``.
+sample, whatever the image holds; the uniform ones exactly three quarters. Randomness comes from an explicit
+``torch.Generator``.
 """
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-POLICIES = ('random', 'edge_adaptive', 'random_adaptive', 'edge_stratified', 'edge_topk', 'edge_inverse')
+from .uniform import UNIFORM_POLICIES, UNIFORM_RATIO, check_uniform, uniform_mask
+
+POLICIES = ('random', 'edge_adaptive', 'random_adaptive', 'edge_stratified', 'edge_topk', 'edge_inverse',
+            *UNIFORM_POLICIES)
 
 _ADAPTIVE = ('edge_adaptive', 'random_adaptive')  # two granularities
 _QUANTUM = 32  # px; the stride of Swin's last stage and SimMIM's cell: every policy counts in these units
@@ -30,12 +34,17 @@ def masked_token_count(height: int, width: int, ratio: float, token_size: int = 
 
 def default_cell_size(policy: str) -> int:
     """Side of the cells of a policy, px: 16 where edges choose among cells of one size, 32 elsewhere as in SimMIM."""
-    return 16 if policy in ('edge_stratified', 'edge_topk', 'edge_inverse') else 32
+    return 16 if policy in ('edge_stratified', 'edge_topk', 'edge_inverse', *UNIFORM_POLICIES) else 32
+
+
+def default_ratio(policy: str) -> float:
+    """Share of hidden tokens of a policy: 0.6 as in SimMIM, or what its blocks make it."""
+    return UNIFORM_RATIO if policy in UNIFORM_POLICIES else 0.6
 
 
 @torch.no_grad()
 def sample_mask(edge: Tensor,
-                ratio: float = 0.6,
+                ratio: float | None = None,
                 policy: str = 'edge_stratified',
                 token_size: int = 4,
                 cell_size: int | None = None,
@@ -47,7 +56,9 @@ def sample_mask(edge: Tensor,
                 valid: Tensor | None = None,
                 beta: float = 0.25,
                 top_share: float = 0.4,
-                max_rate: float = 0.9) -> Tensor:
+                max_rate: float = 0.9,
+                temperature: float = 0.25,
+                keep: str = 'weak') -> Tensor:
     """Draw one token mask per sample.
 
     * ``random``: cells of ``cell_size`` px are hidden uniformly at random (SimMIM, Xie et al., CVPR 2022).
@@ -62,16 +73,19 @@ def sample_mask(edge: Tensor,
     * ``edge_topk``, ``edge_inverse``: the cells with the strongest, or weakest, edges are hidden (AttMask's
       "high" and "low", Kakogeorgiou et al., ECCV 2022, with edges for attention). Negative controls: nothing is
       drawn but ties.
+    * ``random_uniform``, ``edge_uniform``: one cell of every 2 x 2 block is kept, at random or by edges, see
+      :func:`egmim_mm.masking.uniform.uniform_mask`. Their ratio is 0.75.
 
     Args:
         edge: (B, 1, H, W) edge strength in [0, 1]; H and W divisible by ``cell_size``.
             The random policies read only its shape and device.
-        ratio: Share of hidden tokens, in (0, 1).
+        ratio: Share of hidden tokens, in (0, 1). Without it :func:`default_ratio`.
         policy: One of ``POLICIES``.
         token_size: Side of a token, px.
         cell_size, fine_cell_size: Sides of the cells that are hidden as a whole, px. Without ``cell_size``
             :func:`default_cell_size`.
-        progress: Share of the training that is done, in [0, 1]; scales ``beta``.
+        progress: Share of the training that is done, in [0, 1]; scales ``beta``, and the emphasis of
+            ``edge_uniform``.
         generator: Source of randomness, on the device of ``edge``.
         shard: (rank, world size). The draw is made for the global batch, of which this
             process takes every world-size-th sample, so the masks do not depend on how a batch is shared out.
@@ -79,8 +93,10 @@ def sample_mask(edge: Tensor,
             takes: the draw is made for all of them.
         valid: (B, 1, H, W) bool, True = the pixel holds data. Only squares of
             :func:`counting_unit` px that hold data everywhere are hidden and counted: such a sample hides
-            ``ratio`` of *its* squares, a sample without any hides nothing.
+            ``ratio`` of *its* squares, a sample without any hides nothing. The uniform policies count in blocks.
         beta, top_share, max_rate: See ``edge_adaptive``.
+        temperature, keep: Of ``edge_uniform``: how sharply edges decide which cell is kept, and whether it is
+            rather one with 'weak' or with 'strong' edges.
 
     Returns:
         (B, H / token_size, W / token_size) bool, True = hidden.
@@ -90,10 +106,14 @@ def sample_mask(edge: Tensor,
     """
     batch, _, height, width = edge.shape
     cell_size = cell_size or default_cell_size(policy)
+    ratio = default_ratio(policy) if ratio is None else ratio
     _check(height, width, ratio, policy, token_size, cell_size, fine_cell_size)
-    unit = counting_unit(height, width, cell_size)
+    uniform = policy in UNIFORM_POLICIES
+    if uniform:
+        check_uniform(height, width, policy, ratio, cell_size, temperature, keep)
+    unit = 2 * cell_size if uniform else counting_unit(height, width, cell_size)
     squares = (height // unit, width // unit)
-    if not 0 < round(ratio * squares[0] * squares[1]) < squares[0] * squares[1]:
+    if not uniform and not 0 < round(ratio * squares[0] * squares[1]) < squares[0] * squares[1]:
         raise ValueError(f'mask ratio {ratio} rounds to all or none of the cells of a {height} x {width} px image: '
                          'use larger images or another ratio')
     if valid is None:
@@ -109,6 +129,10 @@ def sample_mask(edge: Tensor,
     # float64: ties between two draws would break the seed's independence of the device's sort order
     noise = torch.rand(batch * parts * world, height // step * (width // step), generator=generator,
                        device=edge.device, dtype=torch.float64)[rank::world][number * batch:(number + 1) * batch]
+    if uniform:
+        score = F.avg_pool2d(edge, step)[:, 0].double()
+        mask = uniform_mask(score, noise, usable, progress if policy == 'edge_uniform' else 0.0, temperature, keep)
+        return _spread(mask, step // token_size)
     member = _spread(usable, unit // step).flatten(1)
     count = hidden_squares * (unit // step)**2
     rate = min(max_rate, ratio * (1 + beta * progress))
