@@ -1,6 +1,7 @@
 #!/usr/bin/env python
 """Speed on this machine. Each measurement is one subcommand:
 
+    python tools/benchmark.py all
     python tools/benchmark.py pretrain configs/_base_/models/egmim_swin-tiny.py --batch 64 --amp
     python tools/benchmark.py data
     python tools/benchmark.py start --files 1000000

@@ -1,5 +1,6 @@
 """``tools/benchmark.py all``: every comparison in turn, each measurement in a process of its own, kept as it goes."""
 import datetime
+import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 
 from egmim_mm.records.provenance import git_state, package_versions, write_json
+from egmim_mm.storage.image_files import find_images
 from egmim_mm.synthetic import write_dataset
 
 from .child import ChildFailed, run_in_child
@@ -172,7 +174,6 @@ class Suite:
 
 
 def _has_image(folder: Path) -> bool:
-    from egmim_mm.storage.image_files import find_images
     return folder.is_dir() and bool(find_images(folder))
 
 
@@ -201,7 +202,7 @@ def comparison_rows(comparison: Comparison, results: Results, products: dict[str
         first = stock[0]
         waits, shares = [], []
         for each in (way, first):
-            waits.append(100 * float(torch.tensor([r['data_wait'] for r in results[each.name]]).median()))
+            waits.append(100 * statistics.median(r['data_wait'] for r in results[each.name]))
             shares.append(_share_of_limit(each, comparison, results[each.name], products))
         rows.append(Row(f'{title}: waiting for data', way.name, first.name, '%', waits[0], waits[1], better='less'))
         if None not in shares:
@@ -214,5 +215,5 @@ def _share_of_limit(way: Way, comparison: Comparison, results: list[dict], produ
     speed, flops = products.get('products float32' if plain else 'products auto'), results[0]['flops']
     if speed is None or flops is None:
         return None
-    rate = float(torch.tensor([r['alone_images_per_s'] for r in results]).median())
+    rate = statistics.median(r['alone_images_per_s'] for r in results)
     return 100 * flops * rate / comparison.job['batch'] / speed['rate']

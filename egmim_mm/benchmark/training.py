@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 from .timing import Clock, peak_memory, resident_memory
@@ -98,9 +99,9 @@ def _count(runner: Runner, batch: Any) -> int:
 
 def _fill_cache(runner: Runner) -> None:
     """Look at each tile once: the first pass of a training over its tiles is one of hundreds."""
-    dataset = runner.train_dataloader.dataset
-    for index in range(len(dataset)):
-        dataset[index]
+    # in another process, so that the memory is not counted here
+    for _ in DataLoader(runner.train_dataloader.dataset, batch_size=None, num_workers=1):
+        continue
 
 
 def _waiting_clock() -> float:
