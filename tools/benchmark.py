@@ -7,10 +7,12 @@
     python tools/benchmark.py start --files 1000000
     python tools/benchmark.py predict configs/quickstart/upernet.py work_dirs/quickstart/seed_0/egmim
     python tools/benchmark.py predict-memory
+    python tools/benchmark.py time-to-score
+    python tools/benchmark.py equal-learning --steps 600
 """
 import argparse
 
-from egmim_mm.benchmark.commands import COMMANDS
+from egmim_mm.benchmark.suite_commands import COMMANDS
 from egmim_mm.environment import quiet_imports
 
 

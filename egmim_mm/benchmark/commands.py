@@ -9,44 +9,6 @@ __all__ = ['COMMANDS']
 COMMANDS = Subcommands()
 
 
-def _all_options(parser: argparse.ArgumentParser) -> None:
-    add_device(parser)
-    parser.add_argument('--threads', type=int, help='CPU threads of a training process (default: one for each core)')
-    parser.add_argument('--workers', type=int, default=2, help='loader processes of a training (default: %(default)s)')
-    parser.add_argument('--rounds', type=int, metavar='N', help='measurements of each way (default: 2 to 5)')
-    parser.add_argument('--only', nargs='+', default=[], metavar='NAME', help='only these parts, such as pretrain-nano')
-    parser.add_argument('--tiles', metavar='FOLDER', help='images to pretrain on (default: synthetic scenes of 512 px)')
-    parser.add_argument('--resume', action='store_true', help='go on with an interrupted run')
-    parser.add_argument('--long', action='store_true', help='also the time to a score of the probe; takes hours')
-    parser.add_argument('--toy', action='store_true', help='tiny models: does everything run here?')
-    parser.add_argument('--work-dir', default='work_dirs/benchmark/all',
-                        help='folder of the journal, all.json and the logs (default: %(default)s)')
-    parser.add_argument('--out', help='the page; a picture is put beside it (default: docs/results/speed.md, of --toy '
-                        'speed.md in the work dir)')
-
-
-@COMMANDS.register('all', _all_options, help='one table: everything against the stock toolchain',
-                   description='Time training with its data, memory, loading and evaluation against stock MMPretrain and '
-                   'MMSegmentation, in turn, each in a process of its own, and write one page. Interrupted, it goes on '
-                   'with --resume.')
-def _all(args: argparse.Namespace) -> None:
-    import os
-    import shlex
-    import sys
-
-    from .machine import check_device
-    from .page import print_document, write_page
-    from .suite import Suite
-    suite = Suite(args.work_dir, check_device(args.device), args.threads or os.cpu_count() or 1, args.workers,
-                  args.resume, args.only, args.rounds, args.tiles, args.toy)
-    document = suite.run(f'python tools/benchmark.py {shlex.join(sys.argv[1:])}')
-    print_document(document)
-    out = args.out or (f'{args.work_dir}/speed.md' if args.toy else 'docs/results/speed.md')
-    print('wrote ' + ', '.join(map(str, [*write_page(document, out), f'{args.work_dir}/all.json'])))
-    if document['not_measured']:
-        sys.exit('Error: some measurements failed, see above; --resume tries them again')
-
-
 def _pretrain_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', help='pretraining config with an EGMIM model')
     parser.add_argument('--batch', type=int, help="images of a step (default: the config's batch size, or 16)")

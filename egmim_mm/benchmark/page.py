@@ -13,11 +13,11 @@ from .rows import HEADS, Row, cells, read_rows
 
 __all__ = ['draw_ratios', 'markdown', 'print_document', 'write_page']
 
-INTRODUCTION = '''\
-What training with this package costs against the stock toolchain, both trained in turn on one machine (A B C, C B A, ...), each
-time in a new process. A ratio is ours divided by the baseline, of two measurements of the same round: its median over the rounds,
-and the lowest and highest. The columns "ours" and "baseline" are medians of their own. Where more is better, a ratio of 2 means
-twice as fast; where less is better, 0.5 means half.'''
+INTRODUCTION = """\
+What training with this package costs against the stock toolchain, both trained in turn on one machine (A B C,
+C B A, ...), each time in a new process. A ratio is ours divided by the baseline, of two measurements of the same
+round: its median over the rounds, and the lowest and highest. The columns "ours" and "baseline" are medians of their
+own. Where more is better, a ratio of 2 means twice as fast; where less is better, 0.5 means half."""
 
 
 def write_page(document: Mapping[str, Any], path: str | Path) -> list[Path]:
@@ -44,7 +44,9 @@ def markdown(document: Mapping[str, Any], picture: str | None = None) -> str:
     """The page: machine, command, commit, date, the table, what each line compares."""
     rows = read_rows(document['rows'])
     machine, git = document['machine'], document['git']
-    commit = f'Commit {git["commit"][:7]}{", with changes" if git["modified"] else ""}' if git else 'No commit (installed)'
+    commit = 'No commit (installed)'
+    if git:
+        commit = f'Commit {git["commit"][:7]}{", with changes" if git["modified"] else ""}'
     lines = ['# How fast is it?', '', INTRODUCTION, '', f'    {document["command"]}', '',
              f'{_machine_line(machine)}; {document["workers"]} loader process(es). torch {machine["torch"]}. '
              f'{commit}, {document["date"]}, {document["minutes"]:.0f} minutes.', '']
@@ -63,7 +65,8 @@ def markdown(document: Mapping[str, Any], picture: str | None = None) -> str:
 
 
 def _machine_line(machine: Mapping[str, Any]) -> str:
-    cpu = f'CPU: {machine["cpu"]}, {machine["cores"]} logical cores, {machine["threads"]} thread(s) for a training process'
+    cpu = (f'CPU: {machine["cpu"]}, {machine["cores"]} logical cores, {machine["threads"]} thread(s) for a training '
+           'process')
     return f'GPU: {machine["gpu"]}. {cpu}' if machine['gpu'] else f'{cpu}; no GPU was used'
 
 
@@ -89,7 +92,7 @@ def draw_ratios(rows: Sequence[Row], path: str | Path) -> None:
     """A bar for each row that has a ratio, with its spread: how many times better ours is, on a logarithmic axis."""
     rows = [row for row in rows if row.ratio is not None]
     figure = Figure((10, 1.6 + 0.3 * len(rows) + 0.3 * len({row.name for row in rows})), dpi=110, layout='constrained')
-    axes, place, ticks, top = figure.add_subplot(), 0.0, [], 1.0
+    axes, place, ticks, bounds = figure.add_subplot(), 0.0, [], [1.0]
     for number, row in enumerate(rows):
         if not number or rows[number - 1].name != row.name:
             place += 1.0
@@ -99,7 +102,7 @@ def draw_ratios(rows: Sequence[Row], path: str | Path) -> None:
         ends = [value if row.better == 'more' else 1 / value for value in (row.ratio, row.low or row.ratio,
                                                                            row.high or row.ratio)]
         middle, low, high = ends[0], min(ends), max(ends)
-        top = max(top, high)
+        bounds += [low, high]
         axes.barh(place, middle - 1, 0.8, left=1, color='#2a7f62' if middle >= 1 else '#b5532f',
                   xerr=[[middle - low], [high - middle]], error_kw=dict(lw=1, capsize=3, ecolor='#333333'))
         axes.annotate(f'{middle:.2f}', (max(high, 1), place), xytext=(6, 0), textcoords='offset points', va='center',
@@ -108,9 +111,9 @@ def draw_ratios(rows: Sequence[Row], path: str | Path) -> None:
     axes.set_yticks(*zip(*ticks), fontsize=9)
     axes.axvline(1, color='#333333', lw=1)
     axes.set_xscale('log', base=2)
-    axes.set_xlim(min(0.5, *(bar.get_x() + bar.get_width() for bar in axes.patches)), top * 1.35)
+    axes.set_xlim(min(0.6, 0.9 * min(bounds)), 1.35 * max(bounds))
     axes.xaxis.set_major_formatter(lambda value, _: f'{value:g}')
-    axes.invert_yaxis()
+    axes.set_ylim(place + 0.7, 0.3)
     axes.set_xlabel('times better than the baseline (faster, or less memory); the line at 1: as good')
     axes.spines[['top', 'right']].set_visible(False)
     FigureCanvasAgg(figure)

@@ -1,4 +1,4 @@
-"""One training run that is timed: iterations with their loader, the step alone, memory and arithmetic. For a child process."""
+"""One training run that is timed: iterations with their loader, the step alone, memory and arithmetic."""
 import statistics
 import tempfile
 import time
@@ -91,7 +91,7 @@ def step_seconds(runner: Runner, batch: Any, steps: int, clock: Clock) -> float:
 
 
 def _count(runner: Runner, batch: Any) -> int:
-    """Floating-point operations of the products and convolutions of a step; two for a multiplication and an addition."""
+    """Floating-point operations of the products and convolutions of a step; a multiplication with addition is two."""
     with FlopCounterMode(display=False) as counter:
         runner.model.train_step(batch, optim_wrapper=runner.optim_wrapper)
     return counter.get_total_flops()
