@@ -161,7 +161,7 @@ def write_learning(document: Mapping[str, Any], path: str | Path, command: str) 
     lines = ['# Does what makes training fast change what is learned?', '', f'    {command}', '',
              f'{document["steps"]} steps of {document["config"]}, probe of {document["probe"]}. Each line changes one '
              'thing; all runs of a seed see the same images. "last loss" is the mean over the last tenth of a run. ± '
-             'is the standard deviation between seeds: the noise that differences must be held against. Differences are '
+             'is the standard deviation between seeds, the noise for differences to be held against. Differences are '
              'between runs of the same seed: mean, and range.', '',
              f'Commit {git["commit"][:7]}, torch {document["versions"]["torch"]}.' if git else
              f'torch {document["versions"]["torch"]}.', '',
