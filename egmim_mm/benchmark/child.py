@@ -16,12 +16,13 @@ from typing import Any
 
 import torch
 
+from egmim_mm.checks import LaunchError
 from egmim_mm.environment import quiet_imports
 
 __all__ = ['ChildFailed', 'run_in_child', 'say_now']
 
 
-class ChildFailed(RuntimeError):
+class ChildFailed(LaunchError):
     """A measurement ended with an error; the message is its last line and names its log file."""
 
 

@@ -54,6 +54,8 @@ def _all_options(parser: argparse.ArgumentParser) -> None:
                    'and MMSegmentation, in turn, each in a process of its own, and write one page. Interrupted, it '
                    'goes on with --resume.')
 def _all(args: argparse.Namespace) -> None:
+    from egmim_mm.engine.interruption import Interrupted
+
     from .machine import check_device
     from .page import print_document, write_page
     from .suite import Suite
@@ -61,7 +63,11 @@ def _all(args: argparse.Namespace) -> None:
     long = {'time to a score': lambda: _rows_of_scores(args.work_dir, device, threads)} if args.long else None
     suite = Suite(args.work_dir, device, threads, args.workers, args.resume, args.only, args.rounds, args.tiles,
                   args.toy, long)
-    document = suite.run(typed_command())
+    try:
+        document = suite.run(typed_command())
+    except KeyboardInterrupt:
+        again = typed_command() + ('' if args.resume else ' --resume')
+        raise Interrupted(f'Interrupted. What is measured is kept; go on with: {again}') from None
     print_document(document)
     out = args.out or (f'{args.work_dir}/speed.md' if args.toy else 'docs/results/speed.md')
     print('wrote ' + ', '.join(map(str, [*write_page(document, out), f'{args.work_dir}/all.json'])))
