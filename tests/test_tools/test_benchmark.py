@@ -1,8 +1,16 @@
 """The benchmark as a command, at toy size. Whether it is fast is no test."""
 import json
 import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope='module')
@@ -96,3 +104,46 @@ def test_wrong_commands_end_in_one_line(tiny, call, tmp_path, config, arguments,
         call('benchmark', 'pretrain', getattr(tiny, config), '--out', tmp_path, *arguments)
     assert str(caught.value).startswith('Error: ') and message in str(caught.value)
     assert '\n' not in str(caught.value) and not list(tmp_path.iterdir())
+
+
+def test_everything_in_one_table_after_an_interruption(tmp_path):
+    command = [sys.executable, 'tools/benchmark.py', 'all', '--toy', '--only', 'pretrain-toy', '--rounds', '1',
+               '--device', 'cpu', '--threads', '1', '--workers', '1', '--work-dir', str(tmp_path)]
+    environment, journal = dict(os.environ, PYTHONPATH=str(ROOT), PYTHONUNBUFFERED='1'), tmp_path / 'journal.jsonl'
+    with subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stderr=subprocess.PIPE) as process:
+        while not (journal.is_file() and 'products float32' in journal.read_text()):
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        last = process.stderr.read().splitlines()[-1]
+    assert last.startswith('Interrupted. What is measured is kept; go on with: python tools/benchmark.py all --toy ')
+    assert last.endswith('--resume') and not (tmp_path / 'all.json').exists()
+    done = subprocess.run([*command, '--resume'], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert '1 measurements are done' in done.stdout and 'products float32' not in done.stdout
+    document = json.loads((tmp_path / 'all.json').read_text())
+    rows = document['rows']
+    assert [row['name'].rpartition(': ')[2] for row in rows] == [
+        'end to end', 'step alone', 'peak memory', 'waiting for data', 'share of the arithmetic limit']
+    assert all(row['ours'] > 0 and row['baseline'] > 0 for row in rows)
+    assert all(row['ratio'] == pytest.approx(row['ours'] / row['baseline']) for row in rows[:3])
+    assert document['machine']['threads'] == 1 and document['products']['products float32']['rate'] > 1e6
+    page = (tmp_path / 'speed.md').read_text()
+    assert all(row['name'] in page for row in rows)
+    assert page.count('| EGMIM, all tokens | stock SimMIM, float32 |') == 5 and (tmp_path / 'speed.png').is_file()
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['all', '--device', 'gpu'], "Error: --device 'gpu' is unknown"),
+    (['all', '--device', 'cpu', '--tiles', 'nowhere'], 'Error: --tiles nowhere: there is no image'),
+    (['all', '--device', 'cpu', '--resume'], 'Error: --resume: there is no '),
+    (['time-to-score', '--device', 'tpu'], "Error: --device 'tpu'"),
+    (['equal-learning', 'a.py', '--probe', 'b.py', '--steps', '3'], 'Error: 3 steps'),
+])
+def test_what_the_long_commands_refuse(call, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as caught:
+        call('benchmark', *arguments)
+    assert str(caught.value).startswith(message) and '\n' not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
