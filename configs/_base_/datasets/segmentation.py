@@ -40,5 +40,6 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(type='egmim_mm.SegmentationTiles', test_mode=True, pipeline=test_pipeline))
 test_dataloader = val_dataloader
-val_evaluator = [dict(type='egmim_mm.SegmentationMetric'), dict(type='egmim_mm.BoundaryMetric')]
-test_evaluator = val_evaluator
+# Boundaries are measured in the test alone; in each validation as well: val_evaluator = test_evaluator
+val_evaluator = [dict(type='egmim_mm.SegmentationMetric')]
+test_evaluator = [dict(type='egmim_mm.SegmentationMetric'), dict(type='egmim_mm.BoundaryMetric')]
