@@ -8,8 +8,13 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from importlib import metadata
+from pathlib import Path
 
-__all__ = ['EnvironmentProblem', 'check_environment', 'find_problems', 'quiet_imports']
+__all__ = ['SHIPPED', 'EnvironmentProblem', 'check_environment', 'find_problems', 'quiet_imports']
+
+_PACKAGE = Path(__file__).resolve().parent
+# Where configs/ and tools/ are: inside an installed package, beside the package of a clone.
+SHIPPED = _PACKAGE / '.mim' if (_PACKAGE / '.mim').is_dir() else _PACKAGE.parent
 
 # Original OpenMMLab distribution -> the maintained one that installs the same import package. With
 # both installed, whichever came last has overwritten files of the other.

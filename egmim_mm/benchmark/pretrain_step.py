@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import init_default_scope
-from mmpretrain.models import BaseSelfSupervisor
+from mmpretrain.models import BaseSelfSupervisor, SimMIMSwinTransformer
 from mmpretrain.registry import MODELS as MMPRETRAIN
 from mmpretrain.structures import DataSample
 from torch import Tensor
@@ -58,8 +58,8 @@ def stock_simmim(model: dict, channels: int) -> dict:
     ours = {name: p.default for name, p in inspect.signature(MaskedSwinTransformer).parameters.items()
             if p.default is not p.empty}
     backbone = {**ours, **deepcopy(model.backbone), 'type': 'SimMIMSwinTransformer', 'out_indices': (3, )}
-    for key in ('use_mask_token', 'init_cfg'):
-        backbone.pop(key, None)
+    known = {*inspect.signature(SimMIMSwinTransformer).parameters, 'type', 'window_size'} - {'init_cfg'}
+    backbone = {key: value for key, value in backbone.items() if key in known}  # not how ours hides tokens
     backbone['stage_cfgs'] = dict(block_cfgs=dict(window_size=backbone.pop('window_size')))
     return dict(
         type='SimMIM',

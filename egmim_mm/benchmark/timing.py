@@ -35,11 +35,21 @@ def peak_memory() -> int:
 
     On Linux from /proc, because getrusage's also counts what the process was forked from.
     """
+    return _linux_memory('VmHWM') or (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss *
+                                      (1 if sys.platform == 'darwin' else 1024))
+
+
+def resident_memory() -> int:
+    """Resident memory of this process now, bytes; where /proc does not say, the largest so far."""
+    return _linux_memory('VmRSS') or peak_memory()
+
+
+def _linux_memory(key: str) -> int | None:
     status = Path('/proc/self/status')
-    if status.exists():
-        lines = dict(line.split(':', 1) for line in status.read_text().splitlines())
-        return int(lines['VmHWM'].split()[0]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
+    if not status.exists():
+        return None
+    lines = dict(line.split(':', 1) for line in status.read_text().splitlines())
+    return int(lines[key].split()[0]) * 1024
 
 
 def device_clock(device: torch.device) -> tuple[str, Clock]:

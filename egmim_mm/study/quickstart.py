@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from egmim_mm.datasets.plain_tiles import file_tiles
+from egmim_mm.environment import SHIPPED as ROOT
 from egmim_mm.evaluation.results import is_trained
 from egmim_mm.pictures import draw_sheet
 from egmim_mm.pictures.pretraining import as_rows, load_model, prediction_rows, reconstruction_panels
@@ -25,9 +26,6 @@ from egmim_mm.records.tables import print_table
 from egmim_mm.synthetic import write_dataset
 
 DATA = Path('data/quickstart')
-PACKAGE = Path(__file__).resolve().parents[1]
-# Where configs/ and tools/ are: inside an installed package, beside the package of a clone.
-ROOT = PACKAGE / '.mim' if (PACKAGE / '.mim').is_dir() else PACKAGE.parent
 DAPT, UPERNET = 'configs/quickstart/egmim_dapt.py', 'configs/quickstart/upernet.py'
 SCENES = dict(num_train=200, num_val=30, num_unlabeled=600)  # 200 labelled tiles: 5 % are ten
 # Every step of the chain in a minute; nothing is learned in four iterations.
