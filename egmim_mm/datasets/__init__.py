@@ -2,6 +2,7 @@
 from .edge_guided_mask import EdgeGuidedMask
 from .imagery import UnlabeledTiles
 from .label_budget import select_tiles
+from .photometric import PhotoMetricDistortion
 from .public import ISAID, LoveDA, Potsdam, Vaihingen
 from .raster_crops import RasterCrops
 from .samplers import LabelBudgetSampler, SampleIndex, StreamSampler
@@ -9,7 +10,7 @@ from .segmentation import SegmentationTiles
 from .transforms import LoadTile, LoadTileMask, RandomQuarterTurn, RandomScaledCrop
 
 __all__ = [
-    'EdgeGuidedMask', 'ISAID', 'LabelBudgetSampler', 'LoadTile', 'LoadTileMask', 'LoveDA', 'Potsdam',
-    'RandomQuarterTurn', 'RandomScaledCrop', 'RasterCrops', 'SampleIndex', 'SegmentationTiles', 'StreamSampler',
-    'UnlabeledTiles', 'Vaihingen', 'select_tiles'
+    'EdgeGuidedMask', 'ISAID', 'LabelBudgetSampler', 'LoadTile', 'LoadTileMask', 'LoveDA',
+    'PhotoMetricDistortion', 'Potsdam', 'RandomQuarterTurn', 'RandomScaledCrop', 'RasterCrops', 'SampleIndex',
+    'SegmentationTiles', 'StreamSampler', 'UnlabeledTiles', 'Vaihingen', 'select_tiles'
 ]

@@ -3,9 +3,9 @@ train_pipeline = [
     dict(type='egmim_mm.LoadTile', cache_dir='.egmim_cache'),
     dict(type='egmim_mm.LoadTileMask', cache_dir='.egmim_cache'),
     dict(type='egmim_mm.RandomScaledCrop', crop_size=512, scale_range=(0.5, 2.0), cat_max_ratio=0.75),
+    dict(type='egmim_mm.PhotoMetricDistortion'),
     dict(type='RandomFlip', prob=0.5),
     dict(type='egmim_mm.RandomQuarterTurn'),
-    dict(type='PhotoMetricDistortion'),
     dict(type='PackSegInputs')
 ]
 meta_keys = ('img_path', 'seg_map_path', 'full_seg_map_path', 'mask_table', 'tile_name', 'ori_shape', 'img_shape',
