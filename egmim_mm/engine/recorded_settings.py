@@ -16,7 +16,7 @@ _KEPT = re.compile(r'(model|train_dataloader|randomness)\.|train_cfg\.(type|by_e
 # parts of these that are neither: how data are loaded and where they lie, memory, testing
 _MAY_CHANGE = re.compile(
     r'train_dataloader\.(num_workers|persistent_workers|pin_memory|prefetch_factor|timeout|dataset\.(.*\.)?data_root)$|'
-    r'.*\.(cache_mb|with_cp)$|model\.test_cfg(\.|$)|randomness\.deterministic$')
+    r'.*\.(cache_mb|cache_dir|with_cp)$|model\.test_cfg(\.|$)|randomness\.deterministic$')
 _OF_SCHEDULE = re.compile(r'optim_wrapper\.(optimizer|paramwise_cfg)\.|(param_scheduler|auto_scale_lr)(\.|$)|'
                           r'train_cfg\.(max_iters|max_epochs)$')
 

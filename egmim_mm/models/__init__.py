@@ -1,4 +1,5 @@
 from .backbones import MaskedSwinTransformer, MaskedSwinTransformerV2
+from .batch_augmentation import BatchAugmentation
 from .data_preprocessor import BandDataPreprocessor
 from .edge_guidance import EdgeGuidedMaskGenerator, EdgePrior
 from .egmim import EGMIM
@@ -15,10 +16,11 @@ from .terms import (
     StructureTerm,
     TermBalance,
 )
+from .tile_preprocessor import TilePreprocessor
 
 __all__ = [
-    'EGMIM', 'AnchorTerm', 'BandDataPreprocessor', 'CellMSELoss', 'CosineAnchorLoss', 'EdgeGuidedMaskGenerator',
-    'EdgePrior', 'EdgeStructureHead', 'EdgeWeightedL1Loss', 'EdgeWeightedReconstructionHead', 'FittedEncoderDecoder',
-    'GradientL1Loss', 'GradientTerm', 'LabelledCrossEntropyLoss', 'LossTerm', 'MaskedBatch', 'MaskedSwinTransformer',
-    'MaskedSwinTransformerV2', 'PixelTerm', 'StructureTerm', 'TermBalance'
+    'EGMIM', 'AnchorTerm', 'BandDataPreprocessor', 'BatchAugmentation', 'CellMSELoss', 'CosineAnchorLoss',
+    'EdgeGuidedMaskGenerator', 'EdgePrior', 'EdgeStructureHead', 'EdgeWeightedL1Loss', 'EdgeWeightedReconstructionHead',
+    'FittedEncoderDecoder', 'GradientL1Loss', 'GradientTerm', 'LabelledCrossEntropyLoss', 'LossTerm', 'MaskedBatch',
+    'MaskedSwinTransformer', 'MaskedSwinTransformerV2', 'PixelTerm', 'StructureTerm', 'TermBalance', 'TilePreprocessor'
 ]

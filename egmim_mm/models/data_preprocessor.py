@@ -5,6 +5,8 @@ from mmpretrain.models import SelfSupDataPreprocessor
 
 from egmim_mm.registry import MODELS
 
+from .batch_augmentation import BatchAugmentation, sample_seeds
+
 
 @MODELS.register_module()
 class BandDataPreprocessor(SelfSupDataPreprocessor):
@@ -14,7 +16,9 @@ class BandDataPreprocessor(SelfSupDataPreprocessor):
         mean, std: Per band, in the order the model sees, raw pixel units; one value serves all
             bands. By default pixels are divided by 255.
         bgr_to_rgb: Reverse the bands of three-band images. The loader reads BGR.
-        non_blocking: Copy to the device without waiting.
+        non_blocking: Copy to the device without waiting, which needs the loader's pinned memory to have an effect.
+        augmentation: Options of :class:`BatchAugmentation`, for training; it then takes the place of ``RandomFlip``,
+            ``RandomQuarterTurn`` and changes of colour in the pipeline. None: none.
 
     Raises:
         ValueError: mean and std differ in length, or ``bgr_to_rgb`` with a number of bands other than three.
@@ -24,7 +28,8 @@ class BandDataPreprocessor(SelfSupDataPreprocessor):
                  mean: Sequence[float] = (0.0, ),
                  std: Sequence[float] = (255.0, ),
                  bgr_to_rgb: bool = False,
-                 non_blocking: bool = False) -> None:
+                 non_blocking: bool = True,
+                 augmentation: dict | None = None) -> None:
         super().__init__(bgr_to_rgb=bgr_to_rgb, non_blocking=non_blocking)
         if len(mean) != len(std) or min(std) <= 0:
             raise ValueError(f'data_preprocessor: mean and std need one value per band each, and std above 0; got '
@@ -33,6 +38,7 @@ class BandDataPreprocessor(SelfSupDataPreprocessor):
             raise ValueError(f'data_preprocessor: bgr_to_rgb=True is for three bands, mean has {len(mean)} values; '
                              'set bgr_to_rgb=False')
         self._enable_normalize = True
+        self.augmentation = None if augmentation is None else BatchAugmentation(**augmentation)
         self.register_buffer('mean', torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(std, dtype=torch.float32).view(-1, 1, 1), persistent=False)
 
@@ -40,6 +46,8 @@ class BandDataPreprocessor(SelfSupDataPreprocessor):
         """As MMPretrain's, whose list of band numbers is copied to the GPU in every step."""
         data = self.cast_data(data)
         inputs = data['inputs']
+        if training and self.augmentation:
+            inputs, _ = self.augmentation(inputs, None, sample_seeds(data.get('data_samples')))
         views = [view.flip(1) if self._channel_conversion else view
                  for view in (inputs if isinstance(inputs, list) else [inputs])]
         views = [(view.float() - self.mean) / self.std for view in views]

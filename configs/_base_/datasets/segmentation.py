@@ -6,7 +6,7 @@ train_pipeline = [
     dict(type='egmim_mm.PhotoMetricDistortion'),
     dict(type='RandomFlip', prob=0.5),
     dict(type='egmim_mm.RandomQuarterTurn'),
-    dict(type='PackSegInputs')
+    dict(type='egmim_mm.PackTiles')
 ]
 meta_keys = ('img_path', 'seg_map_path', 'full_seg_map_path', 'mask_table', 'tile_name', 'ori_shape', 'img_shape',
              'flip', 'flip_direction')
