@@ -1,15 +1,18 @@
 #!/usr/bin/env python
 """Speed on this machine. Each measurement is one subcommand:
 
+    python tools/benchmark.py all
     python tools/benchmark.py pretrain configs/_base_/models/egmim_swin-tiny.py --batch 64 --amp
     python tools/benchmark.py data
     python tools/benchmark.py start --files 1000000
     python tools/benchmark.py predict configs/quickstart/upernet.py work_dirs/quickstart/seed_0/egmim
     python tools/benchmark.py predict-memory
+    python tools/benchmark.py time-to-score
+    python tools/benchmark.py equal-learning --steps 600
 """
 import argparse
 
-from egmim_mm.benchmark.commands import COMMANDS
+from egmim_mm.benchmark.suite_commands import COMMANDS
 from egmim_mm.environment import quiet_imports
 
 

@@ -16,7 +16,7 @@ import torch
 
 from egmim_mm.environment import quiet_imports
 
-__all__ = ['ChildFailed', 'run_in_child']
+__all__ = ['ChildFailed', 'run_in_child', 'say_now']
 
 
 class ChildFailed(RuntimeError):
@@ -52,6 +52,11 @@ def run_in_child(function: str, argument: Any, threads: int, device: torch.devic
             return json.loads(answer.read_text())
     lines = log.read_text(errors='replace').strip().splitlines() or [f'status {done.returncode}']
     raise ChildFailed(f'{lines[-1]} (all of it: {log})')
+
+
+def say_now(line: str) -> None:
+    """Print a line of progress, also into a pipe, at once."""
+    print(line, flush=True)
 
 
 def _visible(device: torch.device) -> str:

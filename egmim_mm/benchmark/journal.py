@@ -47,8 +47,8 @@ class Journal:
         before = lines[0]['settings'] if lines else None
         if before != settings:
             changed = [key for key in settings if (before or {}).get(key) != settings[key]] or list(before or {})
-            raise ValueError(f'--resume: {self.path} was measured with another {", ".join(changed)}; give the options of '
-                             'that run, or start without --resume')
+            raise ValueError(f'{self.path} was measured with another {", ".join(changed)}: give the options of that '
+                             'run, or start a new one')
         self.done = {line['key']: line['result'] for line in lines[1:]}
         # a line that was cut off by a crash goes
         self.path.write_text(''.join(json.dumps(line) + '\n' for line in lines), encoding='utf-8')

@@ -35,10 +35,10 @@ FINETUNE = (
     Way('stock UperNet, our precision', stock=True, options=SAME),
 )
 PRETRAIN_NOTE = ('whole training runs with their data: EGMIM as its configs are (tiles in a decoded cache that is '
-                 'filled, edges, two more losses than SimMIM) against MMPretrain\'s SimMIM with its '
+                 "filled, edges, two more losses than SimMIM) against MMPretrain's SimMIM with its "
                  'SimMIMSwinTransformer, pipeline, loader and OptimWrapper. The same Swin, image size, batch, AdamW, '
                  'tiles of 512 px and number of loader processes')
-FINETUNE_NOTE = ('whole training runs with their data: our UperNet as its configs are against MMSegmentation\'s '
+FINETUNE_NOTE = ("whole training runs with their data: our UperNet as its configs are against MMSegmentation's "
                  'EncoderDecoder with its SwinTransformer, pipeline, loader and OptimWrapper. The same Swin, heads, '
                  'crop, batch, AdamW, tiles of 512 px and number of loader processes')
 

@@ -18,7 +18,7 @@ class Row:
         variant: Which of ours.
         against: Name of the baseline; '' if there is none.
         unit: Of ``ours`` and ``baseline``: ``images/s``, ``MiB``, ``%``, ``s``.
-        ours: Median.
+        ours: Median, or None where there is none.
         baseline: Median, or None.
         ratio: ours / baseline, median over the pairs, or None.
         low: Smallest ratio of a pair, or None.
@@ -31,7 +31,7 @@ class Row:
     variant: str
     against: str
     unit: str
-    ours: float
+    ours: float | None = None
     baseline: float | None = None
     ratio: float | None = None
     low: float | None = None

@@ -1,7 +1,9 @@
 """``tools/benchmark.py all``: every comparison in turn, each measurement in a process of its own, kept as it goes."""
 import datetime
+import os
+import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,10 @@ from typing import Any
 import torch
 
 from egmim_mm.records.provenance import git_state, package_versions, write_json
+from egmim_mm.storage.image_files import find_images
 from egmim_mm.synthetic import write_dataset
 
-from .child import ChildFailed, run_in_child
+from .child import ChildFailed, run_in_child, say_now
 from .journal import Journal
 from .machine import describe_machine
 from .plan import FUNCTIONS, Comparison, Way, comparisons
@@ -22,10 +25,10 @@ __all__ = ['Suite', 'comparison_rows']
 TILE = 512  # px, of the synthetic scenes
 MEASURE, PRODUCTS = 'egmim_mm.benchmark.training:measure', 'egmim_mm.benchmark.machine:measure_products'
 Results = dict[str, list[dict[str, Any]]]  # way -> what was measured, a round each
-WAIT_NOTE = ('waiting for data is the share of the iterations\' time in which the training process waits for its loader')
-LIMIT_NOTE = ('the arithmetic limit is the time that the products and convolutions of a step would take at the speed of '
-              'one large matrix product in the same precision on this machine; the table gives it as a share of the '
-              'time of a step on one batch')
+WAIT_NOTE = 'waiting for data is the share of the time of training in which its process waits for its loader'
+LIMIT_NOTE = ('the arithmetic limit is the time that the products and convolutions of a step would take at the speed '
+              'of one large matrix product in the same precision on this machine; the table gives it as a share of '
+              'the time of a step on one batch')
 MEMORY_NOTE = ('peak memory is that of the GPU; on a CPU that of the training process, less what it held after its '
                'imports, without the processes of its loader')
 
@@ -43,6 +46,7 @@ class Suite:
         rounds: Measurements of each way; by default those of the plan.
         images: Folder of images to pretrain on; by default the synthetic scenes.
         toy: Tiny models, to see whether everything runs.
+        long: Name -> function that measures for hours and returns rows as dicts; not in :meth:`minutes`.
         say: Prints a line of progress.
 
     Raises:
@@ -52,9 +56,10 @@ class Suite:
 
     def __init__(self, work_dir: str | Path, device: torch.device, threads: int, workers: int, resume: bool = False,
                  only: Sequence[str] = (), rounds: int | None = None, images: str | Path | None = None,
-                 toy: bool = False, say: Callable[[str], None] = print) -> None:
+                 toy: bool = False, long: Mapping[str, Callable[[], list[dict]]] | None = None,
+                 say: Callable[[str], None] = say_now) -> None:
         self.work_dir, self.device, self.threads, self.workers = Path(work_dir), device, threads, workers
-        self.toy, self.say = toy, say
+        self.toy, self.say, self.long = toy, say, dict(long or {})
         functions = {} if toy else FUNCTIONS
         names = [*(c.name for c in comparisons(toy)), *functions]
         unknown = [name for name in only if name not in names]
@@ -90,15 +95,18 @@ class Suite:
             What is written: ``rows``, ``notes``, ``not_measured`` (name -> why) and where it comes from.
         """
         started = time.monotonic()
-        self.say(f'{len(self.journal.done)} measurements are done; the others take about {self.minutes():.0f} minutes on '
-                 'two CPU cores')
-        write_dataset(self.work_dir / 'tiles', 8 if self.toy else 32, 0, 8 if self.toy else 32, TILE)
+        self.say(f'{len(self.journal.done)} measurements are done; the others take about {self.minutes():.0f} '
+                 'minutes on two CPU cores')
+        count = 8 if self.toy else 32
+        write_dataset(self.work_dir / 'tiles', count, 0, count, TILE, workers=1 if self.toy else os.cpu_count() or 1)
         self._products()
         for comparison, number in self._rounds():
             self._round(comparison, number)
         for name, (function, _) in self.functions.items():
             self._keep(name, lambda function=function, name=name: self._child(function, dict(
                 device=self.device.type, threads=self.threads, workers=self.workers, toy=self.toy), name))
+        for name, measure in self.long.items():
+            self._keep(name, measure)
         document = dict(
             rows=[asdict(row) for row in self.rows()], notes=self._notes(), not_measured=self.failed, command=command,
             date=datetime.date.today().isoformat(), minutes=(time.monotonic() - started) / 60, toy=self.toy,
@@ -117,7 +125,7 @@ class Suite:
             if results:
                 by_way = {way.name: [result[way.name] for result in results] for way in comparison.ways}
                 rows += comparison_rows(comparison, by_way, self.journal.done)
-        return rows + [Row(**row) for name in self.functions for row in self.journal.done.get(name, [])]
+        return rows + [Row(**row) for name in (*self.functions, *self.long) for row in self.journal.done.get(name, [])]
 
     def _rounds(self) -> Iterator[tuple[Comparison, int]]:
         return ((c, number) for c in self.plan for number in range(self._count(c)))
@@ -172,7 +180,6 @@ class Suite:
 
 
 def _has_image(folder: Path) -> bool:
-    from egmim_mm.storage.image_files import find_images
     return folder.is_dir() and bool(find_images(folder))
 
 
@@ -201,7 +208,7 @@ def comparison_rows(comparison: Comparison, results: Results, products: dict[str
         first = stock[0]
         waits, shares = [], []
         for each in (way, first):
-            waits.append(100 * float(torch.tensor([r['data_wait'] for r in results[each.name]]).median()))
+            waits.append(100 * statistics.median(r['data_wait'] for r in results[each.name]))
             shares.append(_share_of_limit(each, comparison, results[each.name], products))
         rows.append(Row(f'{title}: waiting for data', way.name, first.name, '%', waits[0], waits[1], better='less'))
         if None not in shares:
@@ -214,5 +221,5 @@ def _share_of_limit(way: Way, comparison: Comparison, results: list[dict], produ
     speed, flops = products.get('products float32' if plain else 'products auto'), results[0]['flops']
     if speed is None or flops is None:
         return None
-    rate = float(torch.tensor([r['alone_images_per_s'] for r in results]).median())
+    rate = statistics.median(r['alone_images_per_s'] for r in results)
     return 100 * flops * rate / comparison.job['batch'] / speed['rate']

@@ -1,4 +1,4 @@
-"""One training run that is timed: iterations with their loader, the step alone, memory and arithmetic. For a child process."""
+"""One training run that is timed: iterations with their loader, the step alone, memory and arithmetic."""
 import statistics
 import tempfile
 import time
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 from .timing import Clock, peak_memory, resident_memory
@@ -90,7 +91,7 @@ def step_seconds(runner: Runner, batch: Any, steps: int, clock: Clock) -> float:
 
 
 def _count(runner: Runner, batch: Any) -> int:
-    """Floating-point operations of the products and convolutions of a step; two for a multiplication and an addition."""
+    """Floating-point operations of the products and convolutions of a step; a multiplication with addition is two."""
     with FlopCounterMode(display=False) as counter:
         runner.model.train_step(batch, optim_wrapper=runner.optim_wrapper)
     return counter.get_total_flops()
@@ -98,9 +99,9 @@ def _count(runner: Runner, batch: Any) -> int:
 
 def _fill_cache(runner: Runner) -> None:
     """Look at each tile once: the first pass of a training over its tiles is one of hundreds."""
-    dataset = runner.train_dataloader.dataset
-    for index in range(len(dataset)):
-        dataset[index]
+    # in another process, so that the memory is not counted here
+    for _ in DataLoader(runner.train_dataloader.dataset, batch_size=None, num_workers=1):
+        continue
 
 
 def _waiting_clock() -> float:

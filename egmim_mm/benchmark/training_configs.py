@@ -1,23 +1,26 @@
-"""Whole training runs to time: ours as the package ships them, and the stock toolchain's as its own configs have them."""
-from collections.abc import Mapping
+"""Whole training runs to time: ours as the package ships them, and the stock toolchain's as its configs are."""
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
+from egmim_mm.datasets.plain_tiles import build_training_data
 from egmim_mm.engine.console_runner import ConsoleRunner
 from egmim_mm.engine.device import adapt_to_device
 from egmim_mm.engine.launch import settle_schedule
 from egmim_mm.environment import SHIPPED
+from egmim_mm.records.whole_files import write_whole
 from egmim_mm.registry import MODELS
 from egmim_mm.synthetic import CLASSES, METAINFO
 
 from .pretrain_step import egmim_model, stock_simmim
 
-__all__ = ['TOY_ARCH', 'build_runner', 'training_config']
+__all__ = ['TOY_ARCH', 'build_runner', 'pretraining_like', 'training_config']
 
 BASES = dict(pretrain=('datasets/unlabeled.py', 'schedules/dapt.py', 'pretrain_runtime.py'),
              finetune=('datasets/segmentation.py', 'schedules/finetune.py', 'segmentation_runtime.py'))
@@ -34,9 +37,9 @@ def training_config(job: Mapping[str, Any], stock: bool) -> Config:
 
     Args:
         job: ``phase`` (``pretrain`` or ``finetune``), ``model`` (file in ``configs/_base_/models``), ``size`` (px),
-            ``batch``, ``workers``, ``tiles`` (folder of synthetic scenes), ``images`` (folder of the images to pretrain
-            on), ``steps`` (iterations), ``backbone`` (settings of both backbones) and ``options`` (of this run alone, as
-            in ``--cfg-options``).
+            ``batch``, ``workers``, ``tiles`` (folder of synthetic scenes) and ``tile`` (their side), ``images`` (folder
+            of the images to pretrain on), ``steps`` (iterations), ``backbone`` (settings of both backbones) and
+            ``options`` (of this run alone, as in ``--cfg-options``). See also :func:`pretraining_like`.
         stock: The stock toolchain's instead of ours.
 
     Returns:
@@ -53,6 +56,41 @@ def training_config(job: Mapping[str, Any], stock: bool) -> Config:
     cfg.merge_from_dict(dict(job.get('options') or {}))
     settle_schedule(cfg)
     return cfg
+
+
+def pretraining_like(config: str, list_file: str | Path, stock: bool, options: Mapping[str, Any] = {}) -> Config:
+    """The run of a pretraining config, or stock SimMIM with the same backbone, images, batch and iterations.
+
+    Args:
+        config: Config file with an EGMIM model.
+        list_file: Where the names of its images are written for the stock toolchain.
+        stock: The stock toolchain's.
+        options: As in ``--cfg-options``, of this run alone.
+
+    Raises:
+        ValueError: The config is not for EGMIM.
+    """
+    cfg = Config.fromfile(config)
+    egmim_model(cfg)
+    for name in RARE:
+        cfg.default_hooks.pop(name, None)
+    if stock:
+        loader, iterations = cfg.train_dataloader, cfg.train_cfg
+        images = [info['img_path'] for info in _each(build_training_data(cfg))]
+        write_whole(list_file, ''.join(f'{Path(image).absolute()}\n' for image in images))
+        crop = next(step for step in loader.dataset.pipeline if 'crop_size' in step)
+        cfg = _stock_simmim(cfg, dict(size=crop.crop_size, images=''))
+        cfg.train_dataloader.dataset.ann_file = str(list_file)
+        cfg.train_dataloader.update(batch_size=loader.batch_size, num_workers=loader.num_workers,
+                                    persistent_workers=loader.num_workers > 0)
+        cfg.train_cfg = iterations
+    cfg.merge_from_dict(dict(options))
+    settle_schedule(cfg)
+    return cfg
+
+
+def _each(dataset: BaseDataset) -> Iterator[dict[str, Any]]:
+    return (dataset.get_data_info(index) for index in range(len(dataset)))
 
 
 def build_runner(cfg: Config, work_dir: str | Path, stock: bool) -> Runner:
@@ -144,5 +182,6 @@ def _stock(ours: Config, scope: str, model: dict, loader: dict, decay: str) -> C
     return Config(dict(
         default_scope=scope, model=model, train_dataloader=loader, optim_wrapper=wrapper,
         param_scheduler=[scheduler.to_dict() for scheduler in ours.param_scheduler],
+        auto_scale_lr=ours.auto_scale_lr.to_dict(),
         default_hooks=dict(logger=dict(type='LoggerHook', interval=50), checkpoint=None),
         log_processor=dict(by_epoch=False), env_cfg=ours.env_cfg.to_dict(), randomness=dict(seed=0)))
