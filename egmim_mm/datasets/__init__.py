@@ -2,7 +2,7 @@
 from .edge_guided_mask import EdgeGuidedMask
 from .imagery import UnlabeledTiles
 from .label_budget import select_tiles
-from .packing import PackTiles, TileSample
+from .packing import PackTiles, TileSample, stack_tiles
 from .photometric import PhotoMetricDistortion
 from .public import ISAID, LoveDA, Potsdam, Vaihingen
 from .raster_crops import RasterCrops
@@ -13,5 +13,5 @@ from .transforms import LoadTile, LoadTileMask, RandomQuarterTurn, RandomScaledC
 __all__ = [
     'EdgeGuidedMask', 'ISAID', 'LabelBudgetSampler', 'LoadTile', 'LoadTileMask', 'LoveDA', 'PackTiles',
     'PhotoMetricDistortion', 'Potsdam', 'RandomQuarterTurn', 'RandomScaledCrop', 'RasterCrops', 'SampleIndex',
-    'SegmentationTiles', 'StreamSampler', 'TileSample', 'UnlabeledTiles', 'Vaihingen', 'select_tiles'
+    'SegmentationTiles', 'StreamSampler', 'TileSample', 'UnlabeledTiles', 'Vaihingen', 'select_tiles', 'stack_tiles'
 ]

@@ -1,15 +1,17 @@
 """Labelled crops as they travel to the model: bytes, which a GPU can fetch while it computes."""
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from mmengine.dataset import pseudo_collate
 from mmengine.structures import PixelData
 from mmseg.datasets.transforms import PackSegInputs
 from mmseg.structures import SegDataSample
 
-from egmim_mm.registry import TRANSFORMS
+from egmim_mm.registry import FUNCTIONS, TRANSFORMS
 
-__all__ = ['PackTiles', 'TileSample']
+__all__ = ['PackTiles', 'TileSample', 'stack_tiles']
 
 
 class TileSample(SegDataSample):
@@ -46,3 +48,24 @@ class PackTiles(PackSegInputs):
             labels = torch.from_numpy(np.array(results['gt_seg_map'], np.uint8, order='C'))
             sample.gt_sem_seg = PixelData(data=labels[None])
         return dict(packed, data_samples=sample)
+
+
+@FUNCTIONS.register_module()
+def stack_tiles(samples: Sequence[dict]) -> dict[str, Any]:
+    """Collate packed crops: a worker hands over two tensors for each batch, instead of two for each crop.
+
+    Args:
+        samples: B samples of :class:`PackTiles`.
+
+    Returns:
+        ``inputs`` (B, C, H, W) uint8, and ``data_samples``, a list whose labels are parts of one tensor. What differs in
+        size stays as it is, ``inputs`` then as a list.
+    """
+    batch = pseudo_collate(samples)
+    if len({image.shape for image in batch['inputs']}) == 1:
+        batch['inputs'] = torch.stack(batch['inputs'])
+    labelled = [sample for sample in batch['data_samples'] if 'gt_sem_seg' in sample]
+    if len({sample.gt_sem_seg.shape for sample in labelled}) == 1:
+        for sample, labels in zip(labelled, torch.stack([sample.gt_sem_seg.data for sample in labelled])):
+            sample.gt_sem_seg = PixelData(data=labels)
+    return batch

@@ -47,7 +47,7 @@ class TilePreprocessor(SegDataPreProcessor):
             for sample in labelled:
                 sample.gt_sem_seg = PixelData(data=sample.gt_sem_seg.data.long())
             return super().forward(data, training)
-        images = torch.stack(list(inputs))
+        images = inputs if isinstance(inputs, torch.Tensor) else torch.stack(inputs)
         labels = torch.stack([sample.gt_sem_seg.data for sample in samples])  # (B, 1, H, W)
         if self.augmentation:
             images, labels = self.augmentation(images, labels, sample_seeds(samples))

@@ -31,6 +31,7 @@ train_dataloader = dict(
     batch_size=8,
     num_workers=4,
     persistent_workers=True,
+    collate_fn=dict(type='egmim_mm.stack_tiles'),
     sampler=dict(type='egmim_mm.LabelBudgetSampler', budget=0.01, seed=0),
     dataset=dict(type='egmim_mm.SegmentationTiles', pipeline=train_pipeline))
 val_dataloader = dict(
