@@ -6,9 +6,11 @@ input, as JSON, and writes what it returns to the file ANSWER.
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,17 +48,29 @@ def run_in_child(function: str, argument: Any, threads: int, device: torch.devic
                        CUDA_VISIBLE_DEVICES=_visible(device))
     with tempfile.TemporaryDirectory() as folder, log.open('w') as output:
         answer = Path(folder, 'answer.json')
-        done = subprocess.run([sys.executable, '-m', __name__, function, str(answer), count], text=True,
-                              input=json.dumps(argument), stdout=output, stderr=subprocess.STDOUT, env=environment)
-        if done.returncode == 0:
+        process = subprocess.Popen([sys.executable, '-m', __name__, function, str(answer), count], text=True,
+                                   stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT, env=environment,
+                                   start_new_session=True)
+        try:
+            process.communicate(json.dumps(argument))
+        finally:
+            _end_all(process)
+        if process.returncode == 0:
             return json.loads(answer.read_text())
-    lines = log.read_text(errors='replace').strip().splitlines() or [f'status {done.returncode}']
+    lines = log.read_text(errors='replace').strip().splitlines() or [f'status {process.returncode}']
     raise ChildFailed(f'{lines[-1]} (all of it: {log})')
 
 
 def say_now(line: str) -> None:
     """Print a line of progress, also into a pipe, at once."""
     print(line, flush=True)
+
+
+def _end_all(process: subprocess.Popen) -> None:
+    """End the process, if it still runs, and the workers of its loader, which can outlive it for ever."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _visible(device: torch.device) -> str:
@@ -73,7 +87,7 @@ def _main(function: str, answer: str, threads: str) -> None:
     result = getattr(importlib.import_module(module), name)(json.load(sys.stdin))
     Path(answer).write_text(json.dumps(result))
     sys.stdout.flush()
-    os._exit(0)  # workers of a loader would be waited for, for seconds
+    os._exit(0)  # whoever asked ends the workers of a loader; to wait for them takes seconds
 
 
 if __name__ == '__main__':

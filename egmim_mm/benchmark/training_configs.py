@@ -25,6 +25,9 @@ __all__ = ['TOY_ARCH', 'build_runner', 'pretraining_like', 'training_config']
 BASES = dict(pretrain=('datasets/unlabeled.py', 'schedules/dapt.py', 'pretrain_runtime.py'),
              finetune=('datasets/segmentation.py', 'schedules/finetune.py', 'segmentation_runtime.py'))
 TOY_ARCH = dict(embed_dims=16, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2])
+# What our configs and mmseg's have in common
+PREPROCESSOR = ('mean', 'std', 'bgr_to_rgb', 'pad_val', 'seg_pad_val', 'size')
+HEAD = ('in_index', 'channels', 'dropout_ratio', 'num_classes', 'norm_cfg', 'align_corners')
 # Hooks that act at intervals of hundreds of steps; a short run would show their first time alone
 RARE = ('checkpoint', 'reconstruction', 'health', 'results', 'predictions')
 # What mmpretrain's simmim_swin-*.py and mmseg's swin-*_upernet_*.py state
@@ -48,9 +51,10 @@ def training_config(job: Mapping[str, Any], stock: bool) -> Config:
     cfg = _shipped(job)
     if stock:
         cfg = (_stock_simmim if job['phase'] == 'pretrain' else _stock_upernet)(cfg, job)
-    cfg.train_dataloader.update(batch_size=job['batch'], num_workers=job['workers'],
-                                persistent_workers=job['workers'] > 0)
-    cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=job['steps'], val_interval=10**9)
+    cfg.train_dataloader.update(num_workers=job['workers'], persistent_workers=job['workers'] > 0)
+    where = cfg.train_cfg if 'global_batch' in cfg.train_cfg else cfg.train_dataloader
+    where['global_batch' if where is cfg.train_cfg else 'batch_size'] = job['batch']
+    cfg.train_cfg.max_iters = job['steps']
     for key in ('val_dataloader', 'val_evaluator', 'val_cfg', 'test_dataloader', 'test_evaluator', 'test_cfg'):
         cfg[key] = None
     cfg.merge_from_dict(dict(job.get('options') or {}))
@@ -75,15 +79,16 @@ def pretraining_like(config: str, list_file: str | Path, stock: bool, options: M
     for name in RARE:
         cfg.default_hooks.pop(name, None)
     if stock:
-        loader, iterations = cfg.train_dataloader, cfg.train_cfg
+        loader, batch = cfg.train_dataloader, cfg.train_cfg.get('global_batch')
         images = [info['img_path'] for info in _each(build_training_data(cfg))]
         write_whole(list_file, ''.join(f'{Path(image).absolute()}\n' for image in images))
         crop = next(step for step in loader.dataset.pipeline if 'crop_size' in step)
+        iterations = cfg.train_cfg.max_iters
         cfg = _stock_simmim(cfg, dict(size=crop.crop_size, images=''))
         cfg.train_dataloader.dataset.ann_file = str(list_file)
-        cfg.train_dataloader.update(batch_size=loader.batch_size, num_workers=loader.num_workers,
+        cfg.train_dataloader.update(batch_size=batch or loader.batch_size, num_workers=loader.num_workers,
                                     persistent_workers=loader.num_workers > 0)
-        cfg.train_cfg = iterations
+        cfg.train_cfg.max_iters = iterations
     cfg.merge_from_dict(dict(options))
     settle_schedule(cfg)
     return cfg
@@ -162,13 +167,17 @@ def _stock_upernet(ours: Config, job: Mapping[str, Any]) -> Config:
     built = MODELS.build(deepcopy(model['backbone']))
     widths = [int(width) for width in built.num_features]
     settings = built.arch_settings
-    model.update(type='EncoderDecoder', backbone=dict(
+    preprocessor = {key: model['data_preprocessor'][key] for key in PREPROCESSOR}
+    model.update(type='EncoderDecoder', data_preprocessor=dict(preprocessor, type='SegDataPreProcessor'), backbone=dict(
         type='SwinTransformer', embed_dims=settings['embed_dims'], depths=settings['depths'],
         num_heads=settings['num_heads'], window_size=model['backbone']['window_size'],
         pretrain_img_size=model['backbone']['img_size'], drop_path_rate=model['backbone']['drop_path_rate']))
-    for head, in_channels in ((model['decode_head'], widths), (model['auxiliary_head'], widths[2])):
-        head.update(in_channels=in_channels)
-        head['loss_decode']['type'] = 'CrossEntropyLoss'
+    for name, (kind, in_channels, keys) in dict(decode_head=('UPerHead', widths, ('pool_scales', )), auxiliary_head=(
+            'FCNHead', widths[2], ('num_convs', 'concat_input'))).items():
+        head = model[name]
+        model[name] = {key: head[key] for key in (*HEAD, *keys)} | dict(
+            type=kind, in_channels=in_channels,
+            loss_decode=dict(type='CrossEntropyLoss', loss_weight=head['loss_decode']['loss_weight']))
     return _stock(ours, 'mmseg', model, dict(sampler=dict(type='InfiniteSampler', shuffle=True), dataset=dataset),
                   'upernet')
 
@@ -181,6 +190,7 @@ def _stock(ours: Config, scope: str, model: dict, loader: dict, decay: str) -> C
         wrapper['clip_grad'] = optimizer.clip_grad.to_dict()
     return Config(dict(
         default_scope=scope, model=model, train_dataloader=loader, optim_wrapper=wrapper,
+        train_cfg=dict(type='IterBasedTrainLoop', max_iters=1),
         param_scheduler=[scheduler.to_dict() for scheduler in ours.param_scheduler],
         auto_scale_lr=ours.auto_scale_lr.to_dict(),
         default_hooks=dict(logger=dict(type='LoggerHook', interval=50), checkpoint=None),
