@@ -1,4 +1,4 @@
-"""Share of a training's time in which it waits for data, with small crops of large tiles: ours and the stock loaders."""
+"""Share of a training's time in which it waits for data, with small crops of large tiles: ours and stock loaders."""
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict

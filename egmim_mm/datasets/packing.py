@@ -58,8 +58,8 @@ def stack_tiles(samples: Sequence[dict]) -> dict[str, Any]:
         samples: B samples of :class:`PackTiles`.
 
     Returns:
-        ``inputs`` (B, C, H, W) uint8, and ``data_samples``, a list whose labels are parts of one tensor. What differs in
-        size stays as it is, ``inputs`` then as a list.
+        ``inputs`` (B, C, H, W) uint8, and ``data_samples``, a list whose labels are parts of one tensor. What differs
+        in size stays as it is, ``inputs`` then as a list.
     """
     batch = pseudo_collate(samples)
     if len({image.shape for image in batch['inputs']}) == 1:

@@ -6,7 +6,7 @@ from mmengine.structures import PixelData
 from mmseg.models import SegDataPreProcessor
 from mmseg.structures import SegDataSample
 
-from egmim_mm.datasets import PackTiles
+from egmim_mm.datasets import PackTiles, stack_tiles
 from egmim_mm.models import BandDataPreprocessor, BatchAugmentation, TilePreprocessor
 
 OPTIONS = dict(mean=[120.0, 110.0, 100.0], std=[58.0, 57.0, 56.0], bgr_to_rgb=True, pad_val=0, seg_pad_val=255)
@@ -126,3 +126,20 @@ def test_labels_are_packed_as_bytes_and_can_be_pinned(monkeypatch):
     monkeypatch.setattr(torch.Tensor, 'pin_memory', lambda tensor: tensor + 1)  # there may be no GPU
     assert torch.equal(packed['data_samples'].pin_memory().gt_sem_seg.data, data + 1)
     assert 'gt_sem_seg' not in PackTiles().transform(dict(img=np.zeros((4, 4, 3), np.uint8)))['data_samples']
+
+
+def test_a_batch_is_two_tensors_and_the_model_gets_the_same():
+    data = batch([(16, 16)] * 3)
+    samples = [dict(inputs=image, data_samples=sample.clone()) for image, sample in zip(data['inputs'],
+                                                                                        data['data_samples'])]
+    stacked = stack_tiles(samples)
+    assert stacked['inputs'].shape == (3, 3, 16, 16)
+    labels = [sample.gt_sem_seg.data for sample in stacked['data_samples']]
+    assert len({one.untyped_storage().data_ptr() for one in labels}) == 1
+    preprocessor = TilePreprocessor(size=(16, 16), **OPTIONS)
+    ours, plain = (preprocessor(one, training=True) for one in (stacked, batch([(16, 16)] * 3)))
+    assert torch.equal(ours['inputs'], plain['inputs'])
+    assert all(torch.equal(one.gt_sem_seg.data, other.gt_sem_seg.data)
+               for one, other in zip(ours['data_samples'], plain['data_samples']))
+    unequal = stack_tiles([samples[0], dict(inputs=torch.zeros(3, 8, 8), data_samples=SegDataSample())])
+    assert [image.shape[-1] for image in unequal['inputs']] == [16, 8]
