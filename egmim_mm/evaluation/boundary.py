@@ -160,10 +160,15 @@ def _codes(values: np.ndarray, num_classes: int, none: np.ndarray, ignore_index:
         if wrong.any():
             raise ValueError(f'{name} holds the value {values[wrong][0]}, but there are {num_classes} '
                              f'classes, 0 to {num_classes - 1} (and {ignore_index} for ignored pixels)')
-    codes = values.astype(np.uint8 if num_classes + _FIRST <= 256 else np.uint16)  # bytes are filtered twice as fast
+    codes = values.astype(_unsigned(num_classes + _FIRST))
     codes += codes.dtype.type(_FIRST)
     codes[none] = _NONE
     return codes
+
+
+def _unsigned(number: int) -> type[np.unsignedinteger]:
+    """The type of 0..number - 1; OpenCV filters bytes twice as fast."""
+    return np.uint8 if number <= 256 else np.uint16
 
 
 def _band_counts(guess: np.ndarray, truth: np.ndarray, num_classes: int, widths: Sequence[int]) -> np.ndarray:
@@ -171,24 +176,26 @@ def _band_counts(guess: np.ndarray, truth: np.ndarray, num_classes: int, widths:
 
     Bands are nested: one histogram over classes and the number of bands that a pixel lies outside of serves them all.
     """
-    order = np.argsort(widths)
-    bands = [[_band(codes, widths[place]) for place in order] for codes in (guess, truth)]
-    near = bands[0][-1] | bands[1][-1]
-    labels = guess[near], truth[near]
-    outside = [sum((~band[near]).view(np.uint8) for band in nested) for nested in bands]
-    bins = len(widths) + 1
+    order, bins = np.argsort(widths), len(widths) + 1
+    kind = _unsigned((num_classes + _FIRST) * bins)
+    outside = [sum((~_band(codes, widths[place])).view(np.uint8) for place in order) for codes in (guess, truth)]
 
     def inside(codes: np.ndarray, outside: np.ndarray) -> np.ndarray:  # (len(widths), K) pixels in each band
-        cells = codes.astype(np.int64) * bins + outside
-        pixels = np.bincount(cells, minlength=(num_classes + _FIRST) * bins).reshape(-1, bins)[_FIRST:]
-        return pixels.cumsum(1).T[:-1]
+        pixels = _histogram(codes.astype(kind) * kind(bins) + outside, (num_classes + _FIRST) * bins)
+        return pixels.reshape(-1, bins)[_FIRST:].cumsum(1).T[:-1]
 
-    same = labels[0] == labels[1]
-    both = inside(labels[0][same], np.maximum(*outside)[same])
+    both = inside(np.where(guess == truth, guess, guess.dtype.type(_NONE)), np.maximum(*outside))
     counts = np.empty((len(widths), 2, num_classes), np.int64)
     counts[order, 0] = both
-    counts[order, 1] = inside(labels[0], outside[0]) + inside(labels[1], outside[1]) - both
+    counts[order, 1] = inside(guess, outside[0]) + inside(truth, outside[1]) - both
     return counts.reshape(-1, num_classes)
+
+
+def _histogram(cells: np.ndarray, number: int) -> np.ndarray:
+    """How often each of 0..number - 1 occurs, (number, ) int64; OpenCV's float32 counts are exact up to 2**24."""
+    rows = max(1, 2**24 // cells.shape[1])
+    return sum(cv2.calcHist([cells[top:top + rows]], [0], None, [number], [0, number]).ravel().astype(np.int64)
+               for top in range(0, cells.shape[0], rows))
 
 
 def _band(codes: np.ndarray, width: int) -> np.ndarray:
