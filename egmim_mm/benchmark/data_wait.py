@@ -5,8 +5,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from egmim_mm.synthetic import write_dataset
+from PIL import Image
 
+from egmim_mm.synthetic import CLASSES
+
+from .predict import synthetic_tiles
 from .rows import Row, paired_row
 from .training import measure as measure_training
 from .training_configs import TOY_ARCH
@@ -48,11 +51,11 @@ def wait_rows(workers: int, rounds: int = 2, steps: int = 12, tiles: tuple[int, 
     rows = []
     for tile in tiles:
         with tempfile.TemporaryDirectory() as folder:
-            write_dataset(folder, 8, 0, 8, tile)
+            _write_tiles(Path(folder), tile)
             for phase, (model, batch, stock) in PHASES.items():
                 crop = 64 if toy else CROP
                 job = dict(phase=phase, model=model, size=crop, batch=2 if toy else batch, workers=workers,
-                           tiles=folder, tile=tile, images=str(Path(folder, 'img_dir/unlabeled')), options={},
+                           tiles=folder, tile=tile, images=str(Path(folder, 'img_dir/train')), options={},
                            warmup=2, timed=steps, alone=1, count=False,
                            backbone=dict(arch=TOY_ARCH, window_size=2) if toy else {})
                 waits: dict[bool, list[float]] = {False: [], True: []}
@@ -63,3 +66,12 @@ def wait_rows(workers: int, rounds: int = 2, steps: int = 12, tiles: tuple[int, 
                                        f'{job["batch"]}', f'{workers} loader processes', stock, '%', waits[False],
                                        waits[True], better='less', note=NOTE))
     return rows
+
+
+def _write_tiles(folder: Path, size: int, number: int = 4) -> None:
+    parts = dict(image=folder / 'img_dir/train', mask=folder / 'ann_dir/train')
+    for part in parts.values():
+        part.mkdir(parents=True)
+    for index, tile in enumerate(synthetic_tiles(number, size, CLASSES)):
+        for name, part in parts.items():
+            Image.fromarray(getattr(tile, name)).save(part / f'{index}.png')
