@@ -4,6 +4,8 @@
     python tools/benchmark.py all
     python tools/benchmark.py pretrain configs/_base_/models/egmim_swin-tiny.py --batch 64 --amp
     python tools/benchmark.py data
+    python tools/benchmark.py wait
+    python tools/benchmark.py boundaries
     python tools/benchmark.py start --files 1000000
     python tools/benchmark.py predict configs/quickstart/upernet.py work_dirs/quickstart/seed_0/egmim
     python tools/benchmark.py predict-memory
@@ -16,7 +18,7 @@ from egmim_mm.environment import quiet_imports
 
 quiet_imports()
 
-from egmim_mm.benchmark.suite_commands import COMMANDS  # noqa: E402
+from egmim_mm.benchmark.loading_commands import COMMANDS  # noqa: E402
 
 
 def parse_args(argv=None) -> argparse.Namespace:

@@ -9,7 +9,7 @@ train_pipeline = [
     dict(type='egmim_mm.RandomScaledCrop', crop_size=128, scale_range=(0.75, 1.33), cat_max_ratio=0.75),
     dict(type='RandomFlip', prob=0.5),
     dict(type='egmim_mm.RandomQuarterTurn'),
-    dict(type='PackSegInputs')
+    dict(type='egmim_mm.PackTiles')
 ]
 train_cfg = dict(max_iters=100, val_interval=10000)
 # Tuned on the synthetic scenes, for all initialisations alike: a few hundred steps need a large learning rate for the

@@ -16,7 +16,7 @@ train_pipeline = [
     dict(type='egmim_mm.RandomScaledCrop', crop_size=128, scale_range=(0.75, 1.33), cat_max_ratio=0.75),
     dict(type='RandomFlip', prob=0.5),
     dict(type='egmim_mm.RandomQuarterTurn'),
-    dict(type='PackSegInputs')
+    dict(type='egmim_mm.PackTiles')
 ]
 # one over the square root of the classes' shares: without weights, cars and water are never learned in 300 iterations
 loss = dict(class_weight=[0.6, 0.8, 0.6, 1.1, 2.4, 2.2, 3.0])

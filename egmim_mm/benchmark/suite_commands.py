@@ -54,8 +54,6 @@ def _all_options(parser: argparse.ArgumentParser) -> None:
                    'and MMSegmentation, in turn, each in a process of its own, and write one page. Interrupted, it '
                    'goes on with --resume.')
 def _all(args: argparse.Namespace) -> None:
-    from egmim_mm.engine.interruption import Interrupted
-
     from .machine import check_device
     from .page import print_document, write_page
     from .suite import Suite
@@ -67,7 +65,7 @@ def _all(args: argparse.Namespace) -> None:
         document = suite.run(typed_command())
     except KeyboardInterrupt:
         again = typed_command() + ('' if args.resume else ' --resume')
-        raise Interrupted(f'Interrupted. What is measured is kept; go on with: {again}') from None
+        raise KeyboardInterrupt(f'Interrupted. What is measured is kept; go on with: {again}') from None
     print_document(document)
     out = args.out or (f'{args.work_dir}/speed.md' if args.toy else 'docs/results/speed.md')
     print('wrote ' + ', '.join(map(str, [*write_page(document, out), f'{args.work_dir}/all.json'])))

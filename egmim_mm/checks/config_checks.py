@@ -31,6 +31,7 @@ def check_training(cfg: Config) -> None:
     _check_iterations(cfg)
     _check_validation(cfg)
     _check_visualizer(cfg)
+    _check_packing(cfg)
     check_classes(cfg)
     check_heads(cfg)
 
@@ -104,6 +105,15 @@ def _check_iterations(cfg: Config) -> None:
     if hook and hook.get('by_epoch', str(hook.get('type')).rsplit('.', 1)[-1] == 'CheckpointHook'):
         raise LaunchError('default_hooks.checkpoint counts epochs and would never save: set by_epoch=False and '
                           'interval in iterations')
+
+
+def _check_packing(cfg: Config) -> None:
+    steps = (cfg.train_dataloader.get('dataset') or {}).get('pipeline') or []
+    preprocessor = (cfg.get('model') or {}).get('data_preprocessor') or {}
+    if any(step.get('type') == 'egmim_mm.PackTiles' for step in steps if isinstance(step, dict)) and (
+            preprocessor.get('type') != 'egmim_mm.TilePreprocessor'):
+        raise LaunchError('egmim_mm.PackTiles packs labels as bytes, and losses need whole numbers of 64 bits: set '
+                          "model.data_preprocessor.type='egmim_mm.TilePreprocessor', or pack with PackSegInputs")
 
 
 def _check_validation(cfg: Config) -> None:

@@ -2,6 +2,8 @@
 from .edge_guided_mask import EdgeGuidedMask
 from .imagery import UnlabeledTiles
 from .label_budget import select_tiles
+from .packing import PackTiles, TileSample, stack_tiles
+from .photometric import PhotoMetricDistortion
 from .public import ISAID, LoveDA, Potsdam, Vaihingen
 from .raster_crops import RasterCrops
 from .samplers import LabelBudgetSampler, SampleIndex, StreamSampler
@@ -9,7 +11,7 @@ from .segmentation import SegmentationTiles
 from .transforms import LoadTile, LoadTileMask, RandomQuarterTurn, RandomScaledCrop
 
 __all__ = [
-    'EdgeGuidedMask', 'ISAID', 'LabelBudgetSampler', 'LoadTile', 'LoadTileMask', 'LoveDA', 'Potsdam',
-    'RandomQuarterTurn', 'RandomScaledCrop', 'RasterCrops', 'SampleIndex', 'SegmentationTiles', 'StreamSampler',
-    'UnlabeledTiles', 'Vaihingen', 'select_tiles'
+    'EdgeGuidedMask', 'ISAID', 'LabelBudgetSampler', 'LoadTile', 'LoadTileMask', 'LoveDA', 'PackTiles',
+    'PhotoMetricDistortion', 'Potsdam', 'RandomQuarterTurn', 'RandomScaledCrop', 'RasterCrops', 'SampleIndex',
+    'SegmentationTiles', 'StreamSampler', 'TileSample', 'UnlabeledTiles', 'Vaihingen', 'select_tiles', 'stack_tiles'
 ]

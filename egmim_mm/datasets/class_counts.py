@@ -87,7 +87,7 @@ def _counted(paths: Sequence[str], rows: Sequence[int], values: MaskValues) -> I
     reported, finished = time.monotonic(), 0
     chunks = [np.asarray(rows[start:start + CHUNK], np.int64) for start in range(0, len(rows), CHUNK)]
     # loky starts fresh interpreters: a fork would copy the threads' locks of a process that trains
-    pool = Parallel(n_jobs=_cores(), backend='loky' if len(rows) >= MANY else 'threading', return_as='generator')
+    pool = Parallel(n_jobs=-1, backend='loky' if len(rows) >= MANY else 'threading', return_as='generator')
     for chunk, counted in zip(chunks, pool(
             delayed(count_classes)([paths[row] for row in chunk], values) for chunk in chunks)):
         yield chunk, counted
@@ -95,10 +95,6 @@ def _counted(paths: Sequence[str], rows: Sequence[int], values: MaskValues) -> I
         if time.monotonic() - reported > 30:  # large data sets take minutes
             reported = time.monotonic()
             print_log(f'Counted {finished} of {len(rows)} masks', logger='current')
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
 def _fingerprint(names: Sequence[str], paths: Sequence[str], values: MaskValues) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.structures import BaseDataElement
 
 __all__ = ['SampleIndex', 'SeededByPosition', 'mix_seed', 'seed_generators']
 
@@ -53,8 +54,15 @@ class SeededByPosition:
     """
 
     def prepare_data(self, idx: int) -> Any:
-        """Run the pipeline on sample ``idx``; see the base class."""
-        if isinstance(idx, SampleIndex):
-            seed_generators(idx.seed)
+        """Run the pipeline on sample ``idx``; see the base class.
+
+        A packed sample keeps the seed as ``sample_seed`` in its meta data, for what is augmented on the device.
+        """
+        if not isinstance(idx, SampleIndex):
+            return super().prepare_data(idx)
+        seed_generators(idx.seed)
         # A plain int goes on: the index ends up in the meta data of the sample.
-        return super().prepare_data(int(idx))
+        packed = super().prepare_data(int(idx))
+        if isinstance(packed, dict) and isinstance(packed.get('data_samples'), BaseDataElement):
+            packed['data_samples'].set_metainfo(dict(sample_seed=idx.seed))
+        return packed

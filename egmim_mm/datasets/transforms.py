@@ -231,7 +231,7 @@ class RandomQuarterTurn(BaseTransform):
 
     **Modified Keys:**
 
-    - img, gt_seg_map, img_shape
+    - img, gt_seg_map (views: nothing is copied before the sample is packed), img_shape
 
     **Added Keys:**
 
@@ -242,7 +242,7 @@ class RandomQuarterTurn(BaseTransform):
         turns = int(np.random.randint(4))
         for key in ('img', 'gt_seg_map'):
             if turns and key in results:
-                results[key] = np.ascontiguousarray(np.rot90(results[key], turns))
+                results[key] = np.rot90(results[key], turns)
         results['img_shape'] = results['img'].shape[:2]
         results['quarter_turns'] = turns
         return results

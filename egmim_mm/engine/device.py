@@ -6,11 +6,15 @@ from mmengine.logging import print_log
 
 from egmim_mm.precision import choose_precision
 
+from .loaders import fit_loaders
+
 OUR_WRAPPER = 'egmim_mm.AutocastOptimWrapper'
 
 
 def adapt_to_device(cfg: Config, launcher: str = 'none', amp: bool = False) -> None:
-    """Make a config run on what is there. Without a GPU: gloo and no SyncBN. Settles the precision, and logs it.
+    """Make a config run on what is there. Without a GPU: gloo and no SyncBN.
+
+    Settles the precision and the loader workers, and logs them.
 
     Args:
         cfg: Changed in place. Of ``optim_wrapper`` are settled those of type :data:`OUR_WRAPPER`; MMEngine's
@@ -31,6 +35,7 @@ def adapt_to_device(cfg: Config, launcher: str = 'none', amp: bool = False) -> N
         _replace_type(cfg._cfg_dict, 'SyncBN', 'BN')
         if launcher != 'none':
             _use_gloo(cfg)
+    fit_loaders(cfg, gpu)
     _settle_precision(cfg, 'cuda' if gpu else 'cpu', amp)
 
 

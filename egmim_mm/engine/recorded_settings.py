@@ -17,7 +17,7 @@ _KEPT = re.compile(r'(model|train_dataloader|randomness)\.|train_cfg\.(type|by_e
 # parts of these that are neither: how data are loaded and where they lie, memory, testing
 _MAY_CHANGE = re.compile(
     r'train_dataloader\.(num_workers|persistent_workers|pin_memory|prefetch_factor|timeout|dataset\.(.*\.)?data_root)$|'
-    r'.*\.(cache_mb|with_cp)$|model\.test_cfg(\.|$)|randomness\.deterministic$')
+    r'.*\.(cache_mb|cache_dir|with_cp)$|model\.test_cfg(\.|$)|randomness\.deterministic$')
 # constructors that keep the same order of parameters; their groups are compared when the state is loaded
 _ALIKE = (None, 'DefaultOptimWrapperConstructor', 'egmim_mm.MergedGroups')
 # another name of the same: the device decides on SyncBN; the batch is compared by itself

@@ -1,14 +1,20 @@
 """Boundary IoU and boundary F1 of a test set, beside the region metrics."""
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
 
+from egmim_mm.cores import cores_per_process
 from egmim_mm.registry import METRICS
 from egmim_mm.storage.mask_values import read_mask
 
-from .boundary import boundary_f1, boundary_iou, boundary_matches, diagonal_width
+from .boundary import boundary_counts, boundary_f1, diagonal_width
+
+WAITING = 4  # images that wait for each thread, at most: they are held in memory
 
 
 @METRICS.register_module()
@@ -23,21 +29,25 @@ class BoundaryMetric(BaseMetric):
     A sample with ``full_seg_map_path`` and ``mask_table`` in its meta information (see
     :class:`~egmim_mm.datasets.SegmentationTiles`) is judged by that mask instead of ``gt_sem_seg``.
 
+    Images are counted by threads, beside the model; their counts are kept in the order of the images.
+
     Args:
         widths: Widths of the bands, px.
         diagonal_share: One more width, as a share of the diagonal of each image; the paper's is 0.02.
             None: left out.
         f1_tolerance: Distance at which boundaries still match, px, in boundary F1. None: left out.
         ignore_index: Label of pixels that do not count.
+        threads: Threads that count. None: as many as this process has cores, 8 at most.
 
     Raises:
-        ValueError: A width below 1 px, no width at all, a share outside (0, 1), or a negative tolerance.
+        ValueError: A width below 1 px, no width at all, a share outside (0, 1), a negative tolerance, or no thread.
     """
 
     default_prefix = ''
 
     def __init__(self, widths: Sequence[int] = (3, 5), diagonal_share: float | None = 0.02,
-                 f1_tolerance: int | None = 3, ignore_index: int = 255, **kwargs) -> None:
+                 f1_tolerance: int | None = 3, ignore_index: int = 255, threads: int | None = None,
+                 **kwargs) -> None:
         super().__init__(**kwargs)
         if not widths or min(widths) < 1:
             raise ValueError(f'widths of boundary bands must be 1 px or more, got {widths}')
@@ -45,6 +55,11 @@ class BoundaryMetric(BaseMetric):
             raise ValueError(f'diagonal_share is {diagonal_share}: give a share of the diagonal, such as 0.02')
         if f1_tolerance is not None and f1_tolerance < 0:
             raise ValueError(f'f1_tolerance is {f1_tolerance}: it is a distance in px, 0 or more')
+        if threads is not None and threads < 1:
+            raise ValueError(f'threads is {threads}: give 1 or more')
+        self.threads = threads or min(8, cores_per_process())
+        self._pool: ThreadPoolExecutor | None = None
+        self._open: deque[Future] = deque()
         self.widths, self.diagonal_share = tuple(widths), diagonal_share
         self.f1_tolerance, self.ignore_index = f1_tolerance, ignore_index
         self.width_names = [f'{width}px' for width in self.widths]
@@ -56,23 +71,38 @@ class BoundaryMetric(BaseMetric):
         self.units = {key: '%' for pair in names for key in pair}
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Count each image; one (2 * widths + 4, K) int64 array per image is kept."""
-        classes = len(self.dataset_meta['classes'])
-        for sample in data_samples:
-            prediction, target = sample['pred_sem_seg']['data'].squeeze(0).cpu().numpy(), self._truth(sample)
-            widths = list(self.widths)
-            if self.diagonal_share is not None:
-                widths.append(diagonal_width(target.shape, self.diagonal_share))
-            counts = [count for width in widths
-                      for count in boundary_iou(prediction, target, classes, width, self.ignore_index)]
-            if self.f1_tolerance is not None:
-                counts.extend(boundary_matches(prediction, target, classes, self.f1_tolerance, self.ignore_index))
-            self.results.append(np.stack(counts))
+        """Have each image counted; one (2 * widths [+ 4], K) int64 array per image is kept.
 
-    def _truth(self, sample: dict) -> np.ndarray:
-        """(H, W) integer labels: the full reference, if the sample has one."""
+        It waits while too many images are open. An error in an image comes up here or in :meth:`evaluate`.
+        """
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self.threads, 'boundaries')
+        for sample in data_samples:
+            while len(self._open) >= WAITING * self.threads or self._open and self._open[0].done():
+                self.results.append(self._open.popleft().result())
+            self._open.append(self._pool.submit(self._counts, _labels(sample['pred_sem_seg']), self._truth(sample)))
+
+    def evaluate(self, size: int) -> dict[str, float]:
+        """As the base class's, once all images are counted."""
+        while self._open:
+            self.results.append(self._open.popleft().result())
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+        return super().evaluate(size)
+
+    def _counts(self, prediction: np.ndarray, truth: np.ndarray | Callable[[], np.ndarray]) -> np.ndarray:
+        target = truth() if callable(truth) else truth
+        widths = list(self.widths)
+        if self.diagonal_share is not None:
+            widths.append(diagonal_width(target.shape, self.diagonal_share))
+        return boundary_counts(prediction, target, len(self.dataset_meta['classes']), widths, self.f1_tolerance,
+                               self.ignore_index)
+
+    def _truth(self, sample: dict) -> np.ndarray | Callable[[], np.ndarray]:
+        """(H, W) integer labels; of a full reference, if the sample has one, how to read them."""
         full = sample.get('full_seg_map_path')
-        return read_mask(full, sample['mask_table']) if full else sample['gt_sem_seg']['data'].squeeze(0).cpu().numpy()
+        return partial(read_mask, full, sample['mask_table']) if full else _labels(sample['gt_sem_seg'])
 
     def compute_metrics(self, results: list[np.ndarray]) -> dict[str, float]:
         """Divide the sums; values in per cent."""
@@ -88,3 +118,8 @@ class BoundaryMetric(BaseMetric):
         mean = np.nanmean(shares) if np.isfinite(shares).any() else np.nan
         return {f'boundary_m{name}': float(100 * mean)} | {
             f'boundary_{name}/{label}': float(100 * share) for label, share in zip(classes, shares)}
+
+
+def _labels(element: dict) -> np.ndarray:
+    """(H, W) integers of a ``PixelData`` that became a dict."""
+    return element['data'].squeeze(0).cpu().numpy()

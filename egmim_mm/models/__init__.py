@@ -1,5 +1,6 @@
 from .backbones import MaskedSwinTransformer, MaskedSwinTransformerV2
-from .data_preprocessor import BandDataPreprocessor, SegmentationPreprocessor
+from .batch_augmentation import BatchAugmentation
+from .data_preprocessor import BandDataPreprocessor
 from .edge_guidance import EdgeGuidedMaskGenerator, EdgePrior
 from .egmim import EGMIM
 from .fitted_encoder_decoder import FittedEncoderDecoder
@@ -16,12 +17,13 @@ from .terms import (
     StructureTerm,
     TermBalance,
 )
+from .tile_preprocessor import TilePreprocessor
 from .visible_decoder import VisibleDecoder
 
 __all__ = [
-    'EGMIM', 'AnchorTerm', 'BandDataPreprocessor', 'CellMSELoss', 'CosineAnchorLoss', 'EdgeGuidedMaskGenerator',
-    'EdgePrior', 'EdgeStructureHead', 'EdgeWeightedL1Loss', 'EdgeWeightedReconstructionHead', 'FCNHead',
-    'FittedEncoderDecoder', 'GradientL1Loss', 'GradientTerm', 'LabelledCrossEntropyLoss', 'LossTerm', 'MaskedBatch',
-    'MaskedSwinTransformer', 'MaskedSwinTransformerV2', 'PixelTerm', 'SegmentationPreprocessor', 'StructureTerm',
-    'TermBalance', 'UPerHead', 'VisibleDecoder'
+    'EGMIM', 'AnchorTerm', 'BandDataPreprocessor', 'BatchAugmentation', 'CellMSELoss', 'CosineAnchorLoss',
+    'EdgeGuidedMaskGenerator', 'EdgePrior', 'EdgeStructureHead', 'EdgeWeightedL1Loss', 'EdgeWeightedReconstructionHead',
+    'FCNHead', 'FittedEncoderDecoder', 'GradientL1Loss', 'GradientTerm', 'LabelledCrossEntropyLoss', 'LossTerm',
+    'MaskedBatch', 'MaskedSwinTransformer', 'MaskedSwinTransformerV2', 'PixelTerm', 'StructureTerm', 'TermBalance',
+    'TilePreprocessor', 'UPerHead', 'VisibleDecoder'
 ]

@@ -258,3 +258,10 @@ def test_backends_whose_package_is_missing(config, monkeypatch, kind, package):
     assert refused(cfg, check_testing) == message
     monkeypatch.setattr(config_checks, 'find_spec', lambda name: True)
     check_training(cfg)
+
+
+def test_bytes_need_the_preprocessor_that_widens_them(config):
+    cfg = config(model__data_preprocessor__type='SegDataPreProcessor')
+    assert refused(cfg).startswith('egmim_mm.PackTiles packs labels as bytes, and losses need whole numbers of 64 bits')
+    cfg.train_dataloader.dataset.pipeline[-1].type = 'PackSegInputs'
+    check_training(cfg)

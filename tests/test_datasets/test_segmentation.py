@@ -132,7 +132,7 @@ def test_a_count_that_was_stopped_goes_on(area, monkeypatch):
         read.append(path)
         return original(path, *rest)
 
-    monkeypatch.setattr(class_counts, '_cores', lambda: 1)
+    monkeypatch.setenv('LOKY_MAX_CPU_COUNT', '1')
     monkeypatch.setattr(mask_values, 'read_mask', stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         area_tiles(area).class_pixels()

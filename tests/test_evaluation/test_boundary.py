@@ -5,7 +5,13 @@ from hypothesis import strategies as st
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
 from egmim_mm.evaluation import boundary_iou
-from egmim_mm.evaluation.boundary import boundary_f1, boundary_matches, class_boundaries, diagonal_width
+from egmim_mm.evaluation.boundary import (
+    boundary_counts,
+    boundary_f1,
+    boundary_matches,
+    class_boundaries,
+    diagonal_width,
+)
 from egmim_mm.storage.mask_values import MaskValues, read_mask
 
 
@@ -39,6 +45,24 @@ def test_equals_the_definition(seed, width, height, length):
     for found, wanted in zip(boundary_iou(prediction, target, 5, width),
                              reference(prediction, target, 5, width)):
         assert np.array_equal(found, wanted)
+
+
+@pytest.mark.parametrize('classes, dtype', [(5, np.uint8), (254, np.uint8), (255, np.int64), (400, np.int64)])
+def test_counts_of_several_widths_are_those_of_each(classes, dtype):
+    """In any order; with more classes than a byte holds beside its two codes, maps are 16-bit."""
+    ignored = 255 if classes < 255 else 999
+    rng = np.random.default_rng(classes)
+    target, prediction = (blobs(rng, (40, 33), 4).astype(dtype) + dtype(classes - 5) for _ in range(2))
+    prediction = np.where(rng.random(target.shape) < 0.7, target, prediction)
+    target[4:9, 20:] = prediction[30:, 2] = ignored
+    counts = boundary_counts(prediction, target, classes, (5, 1, 9), 2.5, ignored)
+    assert counts.shape == (10, classes) and counts.dtype == np.int64 and counts.any(axis=1).all()
+    visible = np.where(target == ignored, ignored, prediction)
+    for row, width in zip((0, 2, 4), (5, 1, 9)):
+        assert np.array_equal(counts[row:row + 2], boundary_iou(prediction, target, classes, width, ignored))
+        wanted = reference(np.where(visible == ignored, -1, visible), target, classes, width, ignored)
+        assert np.array_equal(counts[row:row + 2], wanted)
+    assert np.array_equal(counts[6:], boundary_matches(prediction, target, classes, 2.5, ignored))
 
 
 def test_by_hand():

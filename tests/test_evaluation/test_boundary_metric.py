@@ -1,13 +1,18 @@
 """BoundaryMetric pools what boundary_iou counts."""
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from scipy import ndimage
 
-from egmim_mm.evaluation.boundary import boundary_f1, boundary_iou, boundary_matches
+from egmim_mm.evaluation.boundary import boundary_counts, boundary_f1, boundary_iou, boundary_matches
 from egmim_mm.registry import METRICS
 from egmim_mm.storage.mask_values import MaskValues
 
+ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ('road', 'roof', 'tree', 'never')
 
 
@@ -112,3 +117,43 @@ def test_full_reference_replaces_the_eroded_one(tmp_path, write_image):
     wanted = expected.evaluate(1)
     assert found.evaluate(1) == pytest.approx(wanted, nan_ok=True)
     assert without.evaluate(1)['boundary_mIoU_3px'] != pytest.approx(wanted['boundary_mIoU_3px'])
+
+
+def test_counts_stay_in_the_order_of_the_images_and_few_images_wait(monkeypatch):
+    """The first image takes longest; with 2 threads no more than 8 images are held."""
+    pairs = [pair(seed, 24) for seed in range(30)]
+    metric, open_images, finished = build(threads=2), [], []
+    original = metric._counts
+
+    def slow(prediction, truth):
+        time.sleep(0.2 if not finished else 0)
+        finished.append(1)
+        return original(prediction, truth)
+
+    monkeypatch.setattr(metric, '_counts', slow)
+    for one in pairs:
+        metric.process({}, [sample(*one)])
+        open_images.append(len(metric._open))
+    collected = []
+    monkeypatch.setattr(metric, 'compute_metrics', lambda results: collected.extend(results) or {})
+    metric.evaluate(len(pairs))
+    assert max(open_images) <= 8 and len(collected) == 30 and not metric._open and metric._pool is None
+    for one, counts in zip(pairs, collected):
+        assert np.array_equal(counts, boundary_counts(*one, 4, (3, 5, 1), 3))
+
+
+def test_an_image_that_cannot_be_counted_ends_the_evaluation():
+    prediction, target = pair(0)
+    target[5] = 9
+    metric = build()
+    metric.process({}, [sample(prediction, target)])
+    with pytest.raises(ValueError, match='target holds the value 9'):
+        metric.evaluate(1)
+    with pytest.raises(ValueError, match='threads is 0'):
+        build(threads=0)
+
+
+def test_configs_measure_boundaries_in_the_test_alone():
+    cfg = Config.fromfile(ROOT / 'configs/upernet_isaid.py')
+    assert [metric.type for metric in cfg.val_evaluator] == ['egmim_mm.SegmentationMetric']
+    assert [metric.type for metric in cfg.test_evaluator] == ['egmim_mm.SegmentationMetric', 'egmim_mm.BoundaryMetric']

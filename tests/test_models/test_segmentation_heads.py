@@ -158,7 +158,7 @@ def test_preprocessor_equals_mmsegmentations(options, unequal):
         images[1] = images[1][:, :48].contiguous()
         batch[1].gt_sem_seg = PixelData(data=batch[1].gt_sem_seg.data[:, :48])
     ours, theirs = (preprocessed(kind, options, images, batch) for kind in (
-        'egmim_mm.SegmentationPreprocessor', 'mmseg.SegDataPreProcessor'))
+        'egmim_mm.TilePreprocessor', 'mmseg.SegDataPreProcessor'))
     assert torch.equal(ours['inputs'], theirs['inputs'])
     for mine, other in zip(ours['data_samples'], theirs['data_samples'], strict=True):
         assert torch.equal(mine.gt_sem_seg.data, other.gt_sem_seg.data)
@@ -168,7 +168,7 @@ def test_preprocessor_equals_mmsegmentations(options, unequal):
 
 def test_preprocessor_takes_a_tensor_and_leaves_prediction_to_mmsegmentation():
     images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
-    kinds = 'egmim_mm.SegmentationPreprocessor', 'mmseg.SegDataPreProcessor'
+    kinds = 'egmim_mm.TilePreprocessor', 'mmseg.SegDataPreProcessor'
     whole = preprocessed(kinds[0], dict(size=(64, 64)), images, samples())
     assert torch.equal(whole['inputs'], preprocessed(kinds[1], dict(size=(64, 64)), list(images), samples())['inputs'])
     shown = [preprocessed(kind, dict(size=(64, 64), test_cfg=dict(size_divisor=48)), list(images), samples(), False)

@@ -3,7 +3,7 @@ norm_cfg = dict(type='SyncBN', requires_grad=True)  # becomes BN without a GPU
 model = dict(
     type='egmim_mm.FittedEncoderDecoder',
     data_preprocessor=dict(
-        type='egmim_mm.SegmentationPreprocessor',
+        type='egmim_mm.TilePreprocessor',
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         bgr_to_rgb=True,
