@@ -8,7 +8,7 @@ from egmim_mm.subcommands import Subcommands, add_cfg_options
 __all__ = ['COMMANDS']
 
 COMMANDS = Subcommands()
-SCALES, MIN_LEAVES = (0.5, 0.25), (1, 10)
+SCALES, MIN_LEAVES = (0.5, 0.25), (1, 10, 50)
 
 
 def _forest_options(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +23,7 @@ def _forest_options(parser: argparse.ArgumentParser) -> None:
                         help='scales of the image; of several values, also of --min-leaf, the best is chosen on the '
                         'labelled tiles (default: 0.5 0.25)')
     parser.add_argument('--min-leaf', nargs='+', type=int, default=list(MIN_LEAVES), metavar='N',
-                        help='fewest pixels of a leaf (default: 1 10)')
+                        help='fewest pixels of a leaf (default: 1 10 50)')
     parser.add_argument('--pixels', type=int, default=20_000, metavar='N',
                         help='pixels that are learned from, as many of each class (default: %(default)s)')
     parser.add_argument('--trees', type=int, default=100, metavar='N', help='(default: %(default)s)')

@@ -11,6 +11,7 @@ from sklearn.ensemble import RandomForestClassifier
 __all__ = ['Forest']
 
 CHUNK = 8192  # pixels at a time: their features and one tree stay in the caches
+STEPS = 6  # down a tree, after which the pixels that have reached a leaf are put aside
 
 
 @dataclass(frozen=True)
@@ -86,15 +87,22 @@ class Forest:
         for start in range(0, len(features), CHUNK):
             chunk = features[start:start + CHUNK]
             total = np.zeros((len(chunk), self.values.shape[1]), np.float64)
-            flat, offsets = chunk.ravel(), np.arange(len(chunk)) * chunk.shape[1]
             for root, depth in zip(self.roots, self.depths):
-                node = np.full(len(chunk), root, np.intp)
-                for _ in range(depth):
-                    seen = flat.take(self.feature.take(node) + offsets)
-                    node = self.left.take(node) + (seen > self.threshold.take(node))
-                total += self.values.take(node, axis=0)
+                total += self.values.take(self._leaves(chunk, root, depth), axis=0)
             result[start:start + CHUNK] = total / len(self.roots)
         return result
+
+    def _leaves(self, features: np.ndarray, root: int, depth: int) -> np.ndarray:
+        """(n, F) -> (n, ): where each pixel ends in one tree."""
+        flat, node = features.ravel(), np.full(len(features), root, np.intp)
+        leaves, pixels, first = node.copy(), np.arange(len(features)), np.arange(0, flat.size, features.shape[1])
+        for step in range(depth):
+            node = self.left.take(node) + (flat.take(first + self.feature.take(node)) > self.threshold.take(node))
+            if step % STEPS == STEPS - 1 or step == depth - 1:  # most pixels end long before the deepest leaf
+                leaves[pixels] = node
+                on_the_way = self.left.take(node) != node
+                node, pixels, first = node[on_the_way], pixels[on_the_way], first[on_the_way]
+        return leaves
 
 
 def _neighbouring_children(tree) -> dict:

@@ -1,4 +1,5 @@
 """The forest as a run: the labelled tiles of a config, the fit, the config's evaluation, ``results.json``."""
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -145,7 +146,7 @@ def _tell_missing(tiles: Sequence[LabelledTile], classes: Sequence[str]) -> None
     missing = [name for number, name in enumerate(classes) if number not in held]
     if missing:
         print_log(f'No labelled tile holds {", ".join(missing)}: the forest will never find it. Label a tile that '
-                  'does, or give a larger --budget', logger='current', level='WARNING')
+                  'does, or give a larger --budget', logger='current', level=logging.WARNING)
 
 
 def _tell_choice(settings: ForestSettings, compared: Sequence[dict[str, Any]], tiles: int) -> None:
