@@ -105,8 +105,8 @@ def print_comparison(document: Mapping[str, Any]) -> None:
     rows += [None, *(cells(f'IoU {name}', row) for name, row in document['scores']['mIoU']['classes'].items())]
     how = document['bootstrap']
     print_table(('%', ), (first, second, 'difference', '95 % interval', 'each seed'), rows,
-                title=f'{second} less {first}, {how["images"]} images, {how["seeds"]} seeds; {how["method"]}, '
-                f'{how["draws"]} resamples, seed {how["seed"]}')
+                title=f'{second} less {first}, {how["images"]} images, seeds: {how["seeds"]}')
+    print(f'Intervals: {how["method"]}, {how["draws"]} resamples, seed {how["seed"]}')
     for note in document['notes']:
         print(f'Note: {note}')
 
