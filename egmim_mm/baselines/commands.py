@@ -56,8 +56,9 @@ def _predict_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--window', type=int, metavar='PX', help='side of a window (default: 1024)')
     parser.add_argument('--bands', type=int, nargs='+', help='bands, from 1 on (default: all but alpha)')
     parser.add_argument('--scaling', metavar='FILE', help='of tools/measure_bands.py, for samples that are not 8-bit')
+    parser.add_argument('--nodata', metavar='VALUE', help="no-data value in place of the file's, or 'none'")
     for kind in ('probabilities', 'confidence', 'polygons'):
-        parser.add_argument(f'--{kind}', action='append_const', dest='extras', const=kind, help='as tools/predict.py')
+        parser.add_argument(f'--{kind}', action='store_true', help='as tools/predict.py')
     again = parser.add_mutually_exclusive_group()
     again.add_argument('--resume', action='store_true', help='leave maps that are there, and made in the same way')
     again.add_argument('--overwrite', action='store_true', help='replace maps that are there')
@@ -66,11 +67,8 @@ def _predict_options(parser: argparse.ArgumentParser) -> None:
 @COMMANDS.register('predict', _predict_options, help='maps of rasters with a fitted forest',
                    description='Make maps with a forest, as tools/predict.py makes them with a network.')
 def _predict(args: argparse.Namespace) -> None:
-    from egmim_mm.inference.run import map_rasters
+    from egmim_mm.inference.run import run_maps
 
     from .forest_segmenter import ForestSegmenter
-    report = map_rasters(ForestSegmenter(args.forest), args.inputs, args.out, args.window, bands=args.bands,
-                         scaling=args.scaling, extras=args.extras or (), resume=args.resume, overwrite=args.overwrite)
-    print(f'{report.made} maps in {args.out}, {report.kept} were there, {len(report.failed)} failed')
-    if report.failed:
-        raise SystemExit('\n'.join(f'Failed: {message}' for message in report.failed.values()))
+    options = {name: value for name, value in vars(args).items() if name not in ('command', 'run', 'forest')}
+    run_maps(lambda: ForestSegmenter(args.forest), **options)

@@ -53,6 +53,8 @@ class ForestSegmenter(PixelClassifier):
         ValueError: It holds no forest.
     """
 
+    precision = 'float32'
+
     def __init__(self, source: str | Path, tta: bool = False) -> None:
         path = Path(source)
         path = path / FOREST_FILE if path.is_dir() else path

@@ -113,7 +113,7 @@ def test_tool_fits_and_predicts(config, tmp_path, capsys):
     assert Config.fromfile(work_dir / 'toy.py').test_evaluator[1].widths == (3, )
     write_raster(tmp_path / 'imagery/area.tif', scene(96)[0])
     tool('predict', work_dir, tmp_path / 'imagery', '--out', tmp_path / 'maps', '--confidence')
-    assert '1 maps in ' in capsys.readouterr().out
+    assert '1 map made in ' in capsys.readouterr().out
     assert {path.name for path in (tmp_path / 'maps').iterdir()} == {'area.tif', 'area_confidence.tif'}
 
 
