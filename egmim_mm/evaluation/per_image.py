@@ -14,6 +14,8 @@ PER_IMAGE_FILE = 'per_image.npz'
 
 def image_names(dataset: Any) -> list[str]:
     """Names of the images of a data set, in its order: tile names, or paths without suffix, or numbers."""
+    if not hasattr(dataset, 'get_data_info'):
+        return [str(index) for index in range(len(dataset))]
     names = []
     for index in range(len(dataset)):
         sample = dataset.get_data_info(index)

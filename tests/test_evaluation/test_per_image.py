@@ -44,3 +44,4 @@ def test_names_of_a_data_set():
 
     assert image_names(Tiles([dict(tile_name='a/b', img_path='x.png'), dict(img_path='d/e.tif'), dict()])) == [
         'a/b', 'd/e', '2']
+    assert image_names([dict(img_path='x.png'), dict()]) == ['0', '1']
