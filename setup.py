@@ -31,6 +31,8 @@ INSTALL_REQUIRES = [
     'scipy>=1.13',
     # 1.5: the first built for NumPy 2.
     'scikit-learn>=1.5',
+    # Hand-made pixel features of the forest baseline. 0.24: the first built for NumPy 2.
+    'scikit-image>=0.24',
     # Processes that count the classes of masks; scikit-learn needs it. 1.3: the first that gives results in order.
     'joblib>=1.3',
     # Of several processes one counts the classes of masks; torch needs it too.
@@ -77,8 +79,7 @@ DEV_REQUIRES = [
     'hypothesis>=6.100',
     # The rules of a linter change between releases; constraints.txt pins the one in use.
     'ruff>=0.9',
-    # Independent implementations that tests compare with: HOG; Swin weights and features; metrics.
-    'scikit-image>=0.24',
+    # Independent implementations that tests compare with: Swin weights and features; metrics.
     'timm>=1.0',
     'torchmetrics>=1.4',
     # Writes the tar shards that tests read, and reads them for comparison. 1.0 is tested.

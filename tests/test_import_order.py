@@ -20,7 +20,7 @@ BASE = GROUND | PURE | {'registry', 'records', 'subcommands', 'option_values'}
 # The house, ground floor first: each room may use the ones before it (docs/architecture.md), but the
 # parts that configs compose stand side by side: a model knows no data, and data know no model.
 ROOMS = ('models', 'checkpoints', 'storage', 'synthetic', 'datasets', 'converters', 'evaluation', 'inference',
-         'pictures', 'checks', 'engine', 'analysis', 'benchmark', 'study')
+         'pictures', 'checks', 'engine', 'baselines', 'analysis', 'benchmark', 'study')
 APART = {
     'storage': {'models', 'checkpoints'},
     'synthetic': {'models', 'checkpoints', 'storage'},

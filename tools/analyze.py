@@ -2,6 +2,8 @@
 """Analyses of backbones, models and imagery. Each is one subcommand:
 
     python tools/analyze.py probe CONFIG --backbone scratch --backbone dapt=work_dirs/egmim_dapt_dubai
+    python tools/analyze.py probe CONFIG --budget 5 --backbone scratch --backbone dapt=work_dirs/egmim_dapt_dubai
+    python tools/analyze.py compare work_dirs/forest_{seed} work_dirs/upernet_{seed} --seeds 0 1 2 3 4
     python tools/analyze.py edges CONFIG --operators gaussian_sobel structure_tensor:rho=2
     python tools/analyze.py edge-floor FOLDER
     python tools/analyze.py masks FOLDER

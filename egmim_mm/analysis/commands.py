@@ -26,23 +26,38 @@ def _probe_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--stages', choices=('all', 'each'), default='all',
                         help='one classifier on all stages, or also one on each stage')
     parser.add_argument('--crop', type=int, help="window in pixels (default: the backbone's img_size)")
-    parser.add_argument('--samples', type=int, default=50_000,
-                        help='most training cells of 4 x 4 px (default: %(default)s)')
+    parser.add_argument('--samples', type=int, help='most training cells of 4 x 4 px (default: 50000; 20000 with '
+                        '--budget)')
     parser.add_argument('--seed', type=int, default=0, help='of the cells and of random weights')
+    parser.add_argument('--budget', metavar='N|P%', help='learn from so many labelled tiles, with equal classes, and '
+                        'not from all')
+    parser.add_argument('--label-seeds', nargs='+', type=int, metavar='SEED', help='with --budget: which tiles are '
+                        'labelled, one reading each (default: 0 1 2 3 4)')
     parser.add_argument('--out', help='folder of probe.json and probe.png '
                         '(default: work_dirs/probe/<config name>)')
     add_device(parser)
     add_cfg_options(parser)
 
 
-@COMMANDS.register('probe', _probe_options, help='frozen backbone, linear classifier, all training labels, test mIoU',
+@COMMANDS.register('probe', _probe_options, help='frozen backbone, linear classifier, all training labels or those of '
+                   'a budget, test mIoU',
                    description='Read out frozen backbones with a linear classifier on their four stages.')
 def _probe(args: argparse.Namespace) -> None:
     from .frozen_backbone import SCRATCH
     from .probe_report import compare_backbones, named_sources, print_rows
     cfg, out_dir = _read_config(args)
-    print_rows(compare_backbones(cfg, named_sources(args.backbone or [SCRATCH]), out_dir, args.stages, args.crop,
-                                 args.samples, args.seed, args.device))
+    sources = named_sources(args.backbone or [SCRATCH])
+    if args.budget is None:
+        if args.label_seeds:
+            raise ValueError('--label-seeds says which tiles a --budget labels: give both, or neither')
+        print_rows(compare_backbones(cfg, sources, out_dir, args.stages, args.crop, args.samples or 50_000, args.seed,
+                                     args.device))
+    else:
+        from .budget_probe_report import print_seeds, probe_budget
+        if args.stages != 'all':
+            raise ValueError('--stages each goes without --budget: with one, all stages are read together')
+        print_seeds(probe_budget(cfg, sources, out_dir, args.budget, args.label_seeds or range(5), args.crop,
+                                 args.samples or 20_000, args.seed, args.device))
     print(f'wrote {out_dir}/probe.json and probe.png')
 
 
@@ -170,3 +185,30 @@ def _seams(args: argparse.Namespace) -> None:
     print_seams(report_seams(Segmenter(cfg, args.checkpoint, args.device), args.raster, out_dir, args.window,
                              args.overlap, args.bands, scaling))
     print(f'wrote {out_dir}/seams.json and seams.png')
+
+
+def _compare_options(parser: argparse.ArgumentParser) -> None:
+    for name, metavar in (('first', 'A'), ('second', 'B')):
+        parser.add_argument(name, metavar=metavar, help='[NAME=]DIR: work dir of a tested model, or with --seeds a '
+                            'path with {seed} in it')
+    parser.add_argument('--seeds', nargs='+', type=int, metavar='SEED',
+                        help='trainings of both: {seed} in the paths stands for each of these')
+    parser.add_argument('--draws', type=int, default=2000, metavar='N', help='resamples (default: %(default)s)')
+    parser.add_argument('--seed', type=int, default=0, help='of the resampling (default: %(default)s)')
+    parser.add_argument('--images', type=int, default=6, metavar='N', help='test images on the sheet, those that '
+                        'differ most; 0: no sheet (default: %(default)s)')
+    parser.add_argument('--out', default='work_dirs/compare', help='folder of comparison.json, comparison.png and '
+                        'differing_images.png (default: %(default)s)')
+
+
+@COMMANDS.register('compare', _compare_options, help='difference of two models on the same test images, with intervals',
+                   description='B less A, paired by seed and by image, from the counts of each image that every test '
+                   'leaves in its work dir.')
+def _compare(args: argparse.Namespace) -> None:
+    from .comparison import compare_runs, print_comparison
+    from .probe_report import named_sources
+    document = compare_runs(named_sources([args.first, args.second]), args.out, args.seeds, args.draws, args.seed,
+                            args.images)
+    print_comparison(document)
+    print(f'wrote {args.out}/comparison.json, comparison.png' + (f' and {document["sheet"]}' if document['sheet'] else
+                                                                 ''))

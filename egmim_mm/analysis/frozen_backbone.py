@@ -68,3 +68,9 @@ def standardizer(mean: Sequence[float], std: Sequence[float],
         return (tensor - shift) / scale
 
     return standardize
+
+
+def preprocessing(cfg: Config) -> Callable[[np.ndarray], Tensor]:
+    """The :func:`standardizer` of a config's data preprocessor."""
+    pre = cfg.model.data_preprocessor
+    return standardizer(pre.mean, pre.std, bool(pre.get('bgr_to_rgb') or pre.get('rgb_to_bgr')))

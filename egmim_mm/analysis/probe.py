@@ -82,7 +82,7 @@ def probe(backbone: nn.Module,
         del joined
 
     batches = crop_batches(test_set, preprocess, crop, batch_size)
-    counts = _test(backbone, batches, names, classifiers, statistics, num_classes, device)
+    counts = score_classifiers(backbone, batches, classifiers, num_classes, device, names, statistics)
     return {
         name: dict(segmentation_scores(count, classes), confusion=count.tolist())
         for name, count in counts.items()
@@ -107,7 +107,7 @@ def _readings(stages: str | Sequence[Stages], available: int) -> dict[str, Stage
     return names
 
 
-def _maps(backbone: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
+def feature_maps(backbone: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
     """Feature maps, after checking that the first has stride 4."""
     maps = backbone(images)
     if maps[0].shape[-1] * STRIDE != images.shape[-1]:
@@ -162,7 +162,7 @@ def _sample(backbone: nn.Module, batches: Iterator[tuple[Tensor, Tensor]], num_c
         wanted = (cells != IGNORE) & (keys < limit)
         places = wanted.to(device).nonzero(as_tuple=True)
         rows = [values_at(feature.float(), wanted.shape[1:], *places)  # (n, C_i)
-                for feature in _maps(backbone, images.to(device))]
+                for feature in feature_maps(backbone, images.to(device))]
         pending.append((keys[wanted], cells[wanted], rows))
         if sum(len(keys) for keys, _, _ in pending) > samples // 2:
             kept = _smallest(kept, pending, samples)
@@ -187,20 +187,35 @@ def _smallest(kept: Cells | None, pending: list[Cells], samples: int) -> Cells:
 
 
 @torch.inference_mode()
-def _test(backbone: nn.Module, batches: Iterator[tuple[Tensor, Tensor]], names: dict[str, Stages],
-          classifiers: dict[str, Classifier], statistics: list[tuple[Tensor, Tensor]],
-          num_classes: int, device: str | torch.device) -> dict[str, Tensor]:
+def score_classifiers(backbone: nn.Module, batches: Iterator[tuple[Tensor, Tensor]],
+                      classifiers: dict[str, Classifier], num_classes: int, device: str | torch.device,
+                      names: dict[str, Stages] | None = None,
+                      statistics: list[tuple[Tensor, Tensor]] | None = None) -> dict[str, Tensor]:
     """Pooled confusion matrix of each classifier at full resolution, (K, K) int64.
 
     A 1x1 classifier commutes with bilinear upsampling (its weights sum to 1), so each stage is
     classified at its own resolution and only K channels are upsampled.
+
+    Args:
+        backbone: See :func:`probe`.
+        batches: Of :func:`~egmim_mm.analysis.crops.crop_batches`.
+        classifiers: Name -> weight (K, D) and bias (K,).
+        num_classes: K.
+        device: Where to compute.
+        names: Name -> stages that the classifier reads; None: all of them read all.
+        statistics: Mean and standard deviation of each stage, which is standardised with them; None: it is not.
+
+    Raises:
+        ValueError: No labelled pixel.
     """
-    counts = {name: torch.zeros(num_classes, num_classes, dtype=torch.int64) for name in names}
+    counts = {name: torch.zeros(num_classes, num_classes, dtype=torch.int64) for name in classifiers}
     for images, targets in batches:
-        maps = [(feature.float() - mean.view(1, -1, 1, 1)) / std.view(1, -1, 1, 1)
-                for feature, (mean, std) in zip(_maps(backbone, images.to(device)), statistics)]
-        for name, chosen in names.items():
-            weight, bias = classifiers[name]
+        maps = [feature.float() for feature in feature_maps(backbone, images.to(device))]
+        if statistics is not None:
+            maps = [(feature - mean.view(1, -1, 1, 1)) / std.view(1, -1, 1, 1)
+                    for feature, (mean, std) in zip(maps, statistics)]
+        for name, (weight, bias) in classifiers.items():
+            chosen = names[name] if names else range(len(maps))
             widths = [maps[stage].shape[1] for stage in chosen]
             logits = bias.view(1, -1, 1, 1)
             for stage, part in zip(chosen, weight.split(widths, 1)):

@@ -14,7 +14,7 @@ from egmim_mm.datasets.plain_tiles import LabelledImages
 from egmim_mm.records.provenance import git_state, package_versions, write_json
 from egmim_mm.records.tables import print_table
 
-from .frozen_backbone import build_backbone, crop_size, standardizer
+from .frozen_backbone import build_backbone, crop_size, preprocessing
 from .probe import Stages, probe
 
 
@@ -64,8 +64,7 @@ def compare_backbones(cfg: Config,
     crop = crop or crop_size(cfg)
     train_set = LabelledImages(cfg.train_dataloader.dataset)
     test_set = LabelledImages(cfg.test_dataloader.dataset)
-    pre = cfg.model.data_preprocessor
-    preprocess = standardizer(pre.mean, pre.std, bool(pre.get('bgr_to_rgb') or pre.get('rgb_to_bgr')))
+    preprocess = preprocessing(cfg)
 
     rows = {}
     for name, source in sources.items():

@@ -69,6 +69,7 @@ class BoundaryMetric(BaseMetric):
         if f1_tolerance is not None:
             names.append((f'boundary_mF1_{f1_tolerance}px', f'boundary_F1_{f1_tolerance}px/*'))
         self.units = {key: '%' for pair in names for key in pair}
+        self.per_image: dict[str, np.ndarray] = {}  # of the last evaluation, see write_per_image
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Have each image counted; one (2 * widths [+ 4], K) int64 array per image is kept.
@@ -106,6 +107,10 @@ class BoundaryMetric(BaseMetric):
 
     def compute_metrics(self, results: list[np.ndarray]) -> dict[str, float]:
         """Divide the sums; values in per cent."""
+        rows = [f'boundary_iou_{name}' for name in self.width_names]
+        rows += [] if self.f1_tolerance is None else [f'boundary_f1_{self.f1_tolerance}px']
+        # (N, 2, K) of each width, and (N, 4, K)
+        self.per_image = dict(zip(rows, np.split(np.stack(results), range(2, 2 * len(rows), 2), axis=1)))
         counts, scores = np.sum(results, axis=0), {}  # (2 * widths + 4, K)
         for name, (intersection, union) in zip(self.width_names, counts.reshape(-1, 2, counts.shape[1])):
             scores |= self._scores(f'IoU_{name}', intersection / np.where(union, union, np.nan))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.dist import get_world_size, is_main_process
+from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 
@@ -12,6 +13,7 @@ from egmim_mm.checkpoints import run_source
 from egmim_mm.records.provenance import device_description, file_sha256, git_state, package_versions, plain, write_json
 from egmim_mm.registry import HOOKS
 
+from .per_image import PER_IMAGE_FILE, image_names, write_per_image
 from .protocol import (
     check_same_data,
     class_names,
@@ -35,11 +37,13 @@ class ResultsHook(Hook):
 
     Keys of the file: ``phase`` (``'train'``, ``'val'`` or ``'test'``: what wrote it last), ``metrics``
     and ``units``, ``confidence`` (intervals of the metrics, and how they came about), ``confusion``
-    (pooled counts), ``iteration`` (of the weights the metrics belong to),
+    (pooled counts), ``per_image`` (name of the file beside it with the counts of each image, see
+    :func:`~egmim_mm.evaluation.per_image.write_per_image`), ``iteration`` (of the weights the metrics belong to),
     ``protocol`` (``classes``, ``evaluation``, ``training``), ``train_losses`` (means over the
     last ``LOSS_WINDOW`` iterations), ``backbone_source`` (path, hash and ancestors of the weights the
     run started from; None means random), ``checkpoint`` (the file tested), ``duration_s``,
-    ``versions``, ``git``, ``device``, ``config``, ``finished``, ``training_ended`` (None after a test). A number
+    ``versions``, ``git``, ``device``, ``config``, ``finished``, ``training_ended`` (None after a test),
+    ``strategy`` (None: a network; ``'forest'``: of :mod:`egmim_mm.baselines`). A number
     that is undefined, such as the IoU of an absent class, is null.
 
     Args:
@@ -120,16 +124,14 @@ class ResultsHook(Hook):
         self._after_evaluation(runner, runner.test_loop, 'test', metrics)
 
     def _after_evaluation(self, runner: Runner, loop, phase: str, metrics: dict[str, float] | None) -> None:
-        dataset = loop.dataloader.dataset
-        classes = class_names(dataset)
         in_training = self._train_start is not None
-        self._evaluation = dict(
-            metrics=dict(metrics or {}),
-            iteration=runner.iter if in_training else self._iteration,
-            evaluation_s=time.monotonic() - self._phase_start,
-            classes=classes,
-            split=describe_split((runner.cfg.get(f'{phase}_dataloader') or {}).get('dataset'), dataset),
-            **_from_evaluator(loop.evaluator, classes))
+        dataset_cfg = (runner.cfg.get(f'{phase}_dataloader') or {}).get('dataset')
+        if is_main_process():
+            self._evaluation = dict(
+                describe_evaluation(loop.evaluator, loop.dataloader.dataset, dataset_cfg, metrics, runner.work_dir,
+                                    shuffled=getattr(loop.dataloader.sampler, 'shuffle', False)),
+                iteration=runner.iter if in_training else self._iteration,
+                evaluation_s=time.monotonic() - self._phase_start)
         self._write(runner, phase)
 
     # ---- the file ----
@@ -138,29 +140,79 @@ class ResultsHook(Hook):
             write_json(Path(runner.work_dir) / self.out_file, self._document(runner, phase))
 
     def _document(self, runner: Runner, phase: str) -> dict[str, Any]:
-        evaluation, training = self._evaluation, self._training
+        training = self._training
         if self._train_start is not None:
-            training = training | describe_progress(runner, evaluation.get('iteration') or runner.iter)
-        return dict(
-            phase=phase,
-            metrics=evaluation.get('metrics', {}),
-            units=evaluation.get('units', {}),
-            confidence=evaluation.get('confidence'),
-            confusion=evaluation.get('confusion'),
-            iteration=evaluation.get('iteration'),
-            protocol=dict(classes=evaluation.get('classes') or (training or {}).get('classes'),
-                          evaluation=evaluation.get('split'),
-                          training=training),
+            training = training | describe_progress(runner, self._evaluation.get('iteration') or runner.iter)
+        return results_document(
+            phase, self._evaluation, training,
             train_losses=_recent_losses(runner) if self._train_start is not None else {},
             backbone_source=self._source,
-            checkpoint=_tested_file(runner) if phase == 'test' else None,
-            duration_s=dict(training=self._train_s(), evaluation=evaluation.get('evaluation_s')),
-            versions=package_versions(),
-            git=git_state(),
+            checkpoint=_identity(runner._load_from) if phase == 'test' else None,
+            training_s=self._train_s(),
             device=device_description(next(runner.model.parameters()).device, get_world_size()),
             config=runner.cfg.filename,
-            training_ended=self._ended if phase != 'test' else None,
-            finished=time.strftime('%Y-%m-%dT%H:%M:%S%z'))
+            training_ended=self._ended if phase != 'test' else None)
+
+
+def describe_evaluation(evaluator: Evaluator, dataset: Any, dataset_cfg: dict | None,
+                        metrics: dict[str, float] | None, work_dir: str | Path,
+                        shuffled: bool = False) -> dict[str, Any]:
+    """What an evaluation found; the counts of each image are written into the work dir.
+
+    Args:
+        evaluator: After its evaluation.
+        dataset: What was evaluated.
+        dataset_cfg: Its config.
+        metrics: The scores.
+        work_dir: Folder of ``per_image.npz``.
+        shuffled: Not in the order of the data set: nobody knows which counts are those of which image.
+
+    Returns:
+        ``metrics``, ``classes``, ``split``, ``units``, ``confidence``, ``confusion`` and ``per_image``.
+    """
+    classes, counts = class_names(dataset), {}
+    for metric in [] if shuffled else evaluator.metrics:
+        counts |= getattr(metric, 'per_image', {})
+    written = write_per_image(Path(work_dir) / PER_IMAGE_FILE, image_names(dataset) if counts else [], counts)
+    return dict(metrics=dict(metrics or {}), classes=classes, split=describe_split(dataset_cfg, dataset),
+                per_image=PER_IMAGE_FILE if written else None, **_from_evaluator(evaluator, classes))
+
+
+def results_document(phase: str, evaluation: dict[str, Any], training: dict[str, Any] | None, *,
+                     train_losses: dict[str, float], backbone_source: dict | None, checkpoint: dict | None,
+                     training_s: float, device: dict[str, Any], config: str | None, training_ended: bool | None,
+                     strategy: str | None = None) -> dict[str, Any]:
+    """What stands in ``results.json``; its keys are explained at :class:`ResultsHook`.
+
+    Args:
+        phase: What wrote it.
+        evaluation: Of :func:`describe_evaluation`, with ``iteration`` and ``evaluation_s``; empty before the first.
+        training: Of :func:`~egmim_mm.evaluation.protocol.describe_training`.
+        train_losses, backbone_source, checkpoint, device, config, training_ended, strategy: As they stand there.
+        training_s: Seconds.
+    """
+    return dict(
+        phase=phase,
+        strategy=strategy,
+        metrics=evaluation.get('metrics', {}),
+        units=evaluation.get('units', {}),
+        confidence=evaluation.get('confidence'),
+        confusion=evaluation.get('confusion'),
+        per_image=evaluation.get('per_image'),
+        iteration=evaluation.get('iteration'),
+        protocol=dict(classes=evaluation.get('classes') or (training or {}).get('classes'),
+                      evaluation=evaluation.get('split'),
+                      training=training),
+        train_losses=train_losses,
+        backbone_source=backbone_source,
+        checkpoint=checkpoint,
+        duration_s=dict(training=training_s, evaluation=evaluation.get('evaluation_s')),
+        versions=package_versions(),
+        git=git_state(),
+        device=device,
+        config=config,
+        training_ended=training_ended,
+        finished=time.strftime('%Y-%m-%dT%H:%M:%S%z'))
 
 
 def is_trained(results: Path) -> bool:
@@ -172,7 +224,7 @@ def is_trained(results: Path) -> bool:
     return document['phase'] != 'val' or document.get('training_ended', True)
 
 
-def _from_evaluator(evaluator, classes) -> dict[str, Any]:
+def _from_evaluator(evaluator: Evaluator, classes: list[str] | None) -> dict[str, Any]:
     """Units, confidence intervals and the pooled confusion matrix, from the metrics that have them."""
     units: dict[str, str] = {}
     confusion = confidence = None
@@ -198,12 +250,8 @@ def _recent_losses(runner: Runner) -> dict[str, float]:
     }
 
 
-def _tested_file(runner: Runner) -> dict[str, Any] | None:
-    """Path and hash of the weights under test."""
-    return _identity(runner._load_from)
-
-
 def _identity(path: str | None) -> dict[str, Any] | None:
+    """Path and hash of a file of weights."""
     if not path:
         return None
     return dict(path=str(path), sha256=file_sha256(path) if Path(path).is_file() else None)

@@ -40,6 +40,7 @@ class SegmentationMetric(IoUMetric):
             None with fewer than two images.
         confusion (Tensor | None): (K, K) int64 counts of the last evaluation (rows: truth, columns:
             prediction); set in the main process, where :class:`ResultsHook` reads it.
+        per_image (dict): ``confusion``, (N, K, K) int64, of the images in the order of the data set; set there too.
         units (dict): Unit of each score; a key ending in ``/*`` stands for all classes.
     """
 
@@ -55,6 +56,7 @@ class SegmentationMetric(IoUMetric):
         self.bootstrap_draws, self.bootstrap_seed = bootstrap_draws, bootstrap_seed
         self.prediction_dir = output_dir  # not the parent's, which would name files by their last part
         self.confusion = self.confidence = None
+        self.per_image: dict[str, np.ndarray] = {}
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Count each image; with ``output_dir`` also write its prediction as ``<tile name>.png``."""
@@ -82,9 +84,10 @@ class SegmentationMetric(IoUMetric):
         if self.format_only:
             return {}
         classes = self.dataset_meta['classes']
-        self.confusion = torch.stack(results).sum(0)
+        confusions = torch.stack(results)
+        self.confusion, self.per_image = confusions.sum(0), dict(confusion=confusions.numpy())
         scores = segmentation_scores(self.confusion, classes)
-        self.confidence = self._confidence(torch.stack(results).numpy())
+        self.confidence = self._confidence(self.per_image['confusion'])
         print_log('per-class results:\n' + _table(scores, classes), logger='current')
         if self.confidence:
             low, high = self.confidence['intervals']['mIoU']

@@ -1,9 +1,10 @@
 """Maps of folders of rasters, as a function and as tools/predict.py runs it."""
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from .onnx.segmenter import OnnxSegmenter
 from .pixel_classifier import PixelClassifier
 from .segmenter import Segmenter, usual_batch
 
-__all__ = ['MapReport', 'load_segmenter', 'map_rasters', 'run_prediction']
+__all__ = ['MapReport', 'load_segmenter', 'map_rasters', 'run_maps', 'run_prediction']
 
 
 class MapReport(NamedTuple):
@@ -149,11 +150,26 @@ def _process_group() -> Iterator[None]:
 
 def run_prediction(config: str, checkpoint: str | None, inputs: Sequence[str], out: str, device: str | None = None,
                    tta: bool = False, trust_checkpoint: bool = False, cfg_options: dict[str, Any] | None = None,
-                   nodata: str | None = None, **options) -> None:
-    """What tools/predict.py does: load the model, make the maps with a progress bar, and print what became of them.
+                   **options) -> None:
+    """What tools/predict.py does: :func:`run_maps` with the model of a config or of an ONNX file.
 
     Args:
         config, checkpoint, device, tta, trust_checkpoint, cfg_options: See :func:`load_segmenter`.
+        inputs, out, options: See :func:`run_maps`.
+
+    Raises:
+        ValueError: As :func:`run_maps`.
+    """
+    run_maps(partial(load_segmenter, config, checkpoint, device, tta, trust_checkpoint, cfg_options), inputs, out,
+             **options)
+
+
+def run_maps(load: Callable[[], PixelClassifier], inputs: Sequence[str], out: str, nodata: str | None = None,
+             **options) -> None:
+    """Load a model, make maps with a progress bar, and print what became of them.
+
+    Args:
+        load: Gives the model; called when the processes of torchrun have found each other.
         inputs, out: See :func:`map_rasters`.
         nodata: See :func:`~egmim_mm.storage.rasters.parse_nodata`.
         options: The others of :func:`map_rasters`; ``probabilities``, ``confidence`` and ``polygons`` as switches.
@@ -165,7 +181,7 @@ def run_prediction(config: str, checkpoint: str | None, inputs: Sequence[str], o
     extras = [kind for kind in KINDS if options.pop(kind, False)]
     options['nodata'] = parse_nodata(nodata)
     with _process_group():
-        segmenter = load_segmenter(config, checkpoint, device, tta, trust_checkpoint, cfg_options)
+        segmenter = load()
         bar = Progress(TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TextColumn('windows'),
                        TimeRemainingColumn(), console=Console(stderr=True), disable=not is_first)
         report = map_rasters(segmenter, inputs, out, extras=extras, progress=bar, **options)

@@ -9,7 +9,7 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 from rich.progress import track
 
-from egmim_mm.analysis.frozen_backbone import build_backbone, crop_size, standardizer
+from egmim_mm.analysis.frozen_backbone import build_backbone, crop_size, preprocessing
 from egmim_mm.pictures.sheets import contact_sheet
 from egmim_mm.records import write_whole
 from egmim_mm.storage.image_files import find_images, matches_any
@@ -74,8 +74,7 @@ def backbone_features(cfg: Config, source: str, paths: Iterable[str]) -> np.ndar
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     backbone, crop = build_backbone(cfg, source, seed=0), crop_size(cfg)
     backbone.to(device).eval()  # no assignment: train() of OpenMMLab's backbones returns None
-    pre = cfg.model.data_preprocessor
-    preprocess = standardizer(pre.mean, pre.std, bool(pre.get('bgr_to_rgb') or pre.get('rgb_to_bgr')))
+    preprocess = preprocessing(cfg)
     rows = []
     for path in paths:
         image = read_image(path)

@@ -61,6 +61,23 @@ def test_pools_over_images_and_equals_morphology():
     assert {key.split('/')[0] + '/*' if '/' in key else key for key in scores} == set(metric.units)
 
 
+def test_keeps_the_counts_of_each_image():
+    pairs = [pair(seed) for seed in range(3)]
+    metric = build(widths=(1, 3), diagonal_share=0.05)
+    metric.process({}, [sample(*p) for p in pairs])
+    metric.evaluate(3)
+    assert list(metric.per_image) == ['boundary_iou_1px', 'boundary_iou_3px', 'boundary_iou_5pct', 'boundary_f1_3px']
+    for index, (prediction, target) in enumerate(pairs):
+        for width, name in ((1, '1px'), (3, '3px'), (3, '5pct')):  # 5 % of a diagonal of 57 px
+            expected = boundary_iou(prediction, target, 4, width)
+            assert np.array_equal(metric.per_image[f'boundary_iou_{name}'][index], expected)
+        assert np.array_equal(metric.per_image['boundary_f1_3px'][index], boundary_matches(prediction, target, 4, 3))
+    metric = build(widths=(2, ), diagonal_share=None, f1_tolerance=None)
+    metric.process({}, [sample(*pairs[0])])
+    metric.evaluate(1)
+    assert {key: array.shape for key, array in metric.per_image.items()} == {'boundary_iou_2px': (1, 2, 4)}
+
+
 def test_perfect_prediction_scores_100_and_none_without_labels_nan():
     _, target = pair(0)
     metric = build()

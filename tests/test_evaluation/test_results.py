@@ -6,11 +6,14 @@ import torch
 import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
+from mmengine.evaluator import Evaluator
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
 
 from egmim_mm.evaluation import ResultsHook, SegmentationMetric
+from egmim_mm.evaluation.per_image import read_per_image
+from egmim_mm.evaluation.results import describe_evaluation
 from egmim_mm.records.provenance import file_sha256
 
 CLASSES = ('road', 'roof', 'tree')
@@ -90,6 +93,9 @@ def test_training_leaves_metrics_protocol_and_origin(trained):
     assert low <= results['metrics']['mIoU'] <= high
     assert results['confidence']['images'] == 4 and results['confidence']['intervals']['IoU/tree'] == [None, None]
     assert results['units']['mIoU'] == '%' and results['units']['kappa'] == '1'
+    names, per_image = read_per_image(trained / results['per_image'])
+    assert names == ['0', '1', '2', '3'] and per_image['confusion'].sum((1, 2)).tolist() == [64] * 4
+    assert per_image['confusion'].sum(0).tolist() == results['confusion']['counts'] and results['strategy'] is None
     assert results['protocol']['classes'] == list(CLASSES)
     training = results['protocol']['training']
     assert (training['seed'], training['max_iters'], training['global_batch']) == (5, 3, 2)
@@ -98,6 +104,18 @@ def test_training_leaves_metrics_protocol_and_origin(trained):
     assert results['backbone_source'] == dict(path='dapt.pth', sha256='ab' * 32)
     assert results['train_losses']['loss'] > 0
     assert results['duration_s']['training'] > 0 and results['versions']['torch']
+
+
+def test_images_in_random_order_have_no_counts_of_their_own(tmp_path):
+    """Nobody knows which count is that of which image."""
+    metric = SegmentationMetric()
+    metric.dataset_meta = dict(classes=CLASSES)
+    metric.per_image = dict(confusion=torch.ones(4, 3, 3, dtype=torch.int64).numpy())
+    evaluator, kept = Evaluator([metric]), {}
+    for shuffled in (False, True):
+        kept[shuffled] = describe_evaluation(evaluator, ToyTiles(), None, {}, tmp_path, shuffled)['per_image']
+        assert (tmp_path / 'per_image.npz').exists() != shuffled
+    assert kept == {False: 'per_image.npz', True: None}
 
 
 def test_test_repeats_what_the_checkpoint_was_trained_on(trained, tmp_path):

@@ -22,7 +22,7 @@ def test_tools_are_executable_and_short(tool):
     assert os.access(tool, os.X_OK)
 
 
-@pytest.mark.parametrize('tool', ['analyze', 'benchmark', 'label_budget', 'quickstart'])
+@pytest.mark.parametrize('tool', ['analyze', 'baseline', 'benchmark', 'label_budget', 'quickstart'])
 def test_help_does_not_wait_for_torch(tool):
     source = f'import runpy, sys; sys.argv = [{tool!r}, "--help"]\n' \
              f'try: runpy.run_path({str(ROOT / "tools" / f"{tool}.py")!r}, run_name="__main__")\n' \
