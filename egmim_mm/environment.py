@@ -10,6 +10,8 @@ from functools import wraps
 from importlib import metadata
 from pathlib import Path
 
+from .processes import end_at_once_when_stopped
+
 __all__ = ['SHIPPED', 'EnvironmentProblem', 'check_environment', 'find_problems', 'quiet_imports']
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -79,9 +81,10 @@ def find_problems(installed: Mapping[str, str], torchvision_needs: Iterable[str]
 def quiet_imports() -> None:
     """Silence the import noise of mmcv, mmseg and mmpretrain that is known to mean nothing.
 
-    Call it before they are first imported. Only the listed messages are dropped, everything else
-    still shows. Calling it again changes nothing.
+    Tools call it before they are first imported. Only the listed messages are dropped, everything else
+    still shows. A Ctrl-C from here on ends with one line. Calling it again changes nothing.
     """
+    end_at_once_when_stopped()
     from mmengine import logging as mmengine_logging  # here: it imports torch
 
     for message in _KNOWN_WARNINGS:

@@ -1,5 +1,6 @@
 """Fixtures for the whole suite."""
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,15 @@ def shared_data() -> Path:
             pytest.fail(reason)
         pytest.skip(reason)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def handlers():
+    """Tools that run inside this process leave their handlers of Ctrl-C behind."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ FOREIGN = {'tools', 'tests', 'configs'}  # of the repository, not of the package
 
 # Maths: tensors and arrays in and out; no registry, no config, no OpenMMLab.
 PURE = {'edges', 'masking', 'precision', 'datasets.label_budget', 'band_order', 'colors', 'cores'}
-GROUND = {'version', 'environment'}
+GROUND = {'version', 'environment', 'processes'}
 BASE = GROUND | PURE | {'registry', 'records', 'subcommands', 'option_values'}
 # The house, ground floor first: each room may use the ones before it (docs/architecture.md), but the
 # parts that configs compose stand side by side: a model knows no data, and data know no model.
@@ -30,13 +30,14 @@ APART = {
 MAY_IMPORT = {
     '__init__': GROUND,
     'version': set(),
-    'environment': {'version'},
+    'environment': {'version', 'processes'},
     'registry': GROUND,
     'records': GROUND,
     'subcommands': GROUND | {'option_values'},
     'band_order': set(),
     'colors': set(),
     'option_values': GROUND,
+    'processes': set(),
     'edges': GROUND,
     'masking': GROUND | {'edges'},
     'precision': GROUND,

@@ -11,7 +11,10 @@ import argparse
 import sys
 
 from egmim_mm.environment import quiet_imports
-from egmim_mm.study.budget_commands import COMMANDS
+
+quiet_imports()
+
+from egmim_mm.study.budget_commands import COMMANDS  # noqa: E402
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -29,7 +32,6 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(argv=None) -> None:
-    quiet_imports()
     args = parse_args(argv)
     # here: --help must not wait for torch
     from mmengine.logging import MMLogger

@@ -3,11 +3,9 @@
 
     python tools/make_scenes.py --out data/quickstart --train 200 --val 40 --unlabeled 600
 """
-
 import argparse
-import sys
 
-from egmim_mm.synthetic import write_dataset
+from egmim_mm.environment import quiet_imports
 
 
 def parse_args(argv=None):
@@ -25,14 +23,16 @@ def parse_args(argv=None):
 
 
 def main(argv=None):
+    quiet_imports()
     args = parse_args(argv)
-    try:
+    # here: --help must not wait for torch, and the processes that are started read this file again
+    from egmim_mm.engine.errors import user_errors
+    from egmim_mm.synthetic import write_dataset
+    with user_errors('Interrupted: the same command goes on where it stopped'):
         written = write_dataset(args.out, args.train, args.val, args.unlabeled, args.size,
                                 args.seed, args.workers, args.overwrite)
-    except (ValueError, FileExistsError) as error:
-        sys.exit(f'Error: {error}')
-    total = args.train + args.val + args.unlabeled
-    print(f'{args.out}: {written} scenes written, {total - written} were there')
+        total = args.train + args.val + args.unlabeled
+        print(f'{args.out}: {written} scenes written, {total - written} were there')
 
 
 if __name__ == '__main__':

@@ -3,10 +3,9 @@
 
     python tools/predict.py CONFIG CHECKPOINT imagery/*.tif --out maps
     python tools/predict.py model.onnx imagery/*.tif --out maps
-    torchrun --nproc_per_node 4 tools/predict.py CONFIG CHECKPOINT imagery --out maps --resume --polygons
+    python tools/torchrun.py --standalone --nproc_per_node 4 tools/predict.py CONFIG CHECKPOINT imagery --out maps
 """
 import argparse
-import sys
 
 from egmim_mm.environment import quiet_imports
 
@@ -34,6 +33,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--batch', type=int, help='windows at once (default: 8 on a GPU, 1 on a CPU)')
     parser.add_argument('--bands', type=int, nargs='+', help='bands, from 1 on (default: all but alpha)')
     parser.add_argument('--scaling', metavar='FILE', help='of tools/measure_bands.py, for samples that are not 8-bit')
+    parser.add_argument('--nodata', metavar='VALUE', help="no-data value in place of the file's, or 'none': all "
+                        'pixels hold data')
     parser.add_argument('--probabilities', action='store_true', help='also NAME_probabilities.tif, a band per class')
     parser.add_argument('--confidence', action='store_true', help='also NAME_confidence.tif')
     parser.add_argument('--polygons', action='store_true', help='also NAME.gpkg, the outlines of the regions')
@@ -62,10 +63,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     MMLogger.get_instance('predict', logger_name='mmengine', log_level='WARNING')
-    with user_errors():
-        status = run_prediction(**vars(args))
-    if status:
-        sys.exit(status)
+    with user_errors('Interrupted before the first map: give the same command again'):
+        run_prediction(**vars(args))
 
 
 if __name__ == '__main__':

@@ -30,10 +30,10 @@ def main(argv=None) -> None:
     # here: --help must not wait for torch
     from egmim_mm.engine.errors import user_errors
     from egmim_mm.study.quickstart import Quickstart, StepFailed
-    with user_errors():
+    with user_errors('Interrupted: the same command goes on where it stopped'):
         try:
             Quickstart(args.work_dir, args.data, args.seeds, args.cfg_options, args.toy).run()
-        except (StepFailed, FileExistsError) as error:
+        except StepFailed as error:
             sys.exit(f'Error: {error}')
 
 

@@ -10,9 +10,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from torch.distributed.elastic.multiprocessing.api import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.run import main as torchrun
+from egmim_mm.processes import end_at_once_when_stopped
+
+end_at_once_when_stopped()  # until torchrun has processes to stop
+
+from torch.distributed.elastic.multiprocessing.api import SignalException  # noqa: E402
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: E402
+from torch.distributed.run import main as torchrun  # noqa: E402
 
 
 def describe(failure: ChildFailedError) -> tuple[str, int]:

@@ -30,7 +30,8 @@ run_distributed() {
   export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(( threads > 0 ? threads : 1 ))}
   # The clone works without being installed.
   export PYTHONPATH="$TOOLS/..${PYTHONPATH:+:$PYTHONPATH}"
-  "$PYTHON" "$TOOLS/torchrun.py" \
+  # exec: a signal to the script is one to torchrun, which stops the processes
+  exec "$PYTHON" "$TOOLS/torchrun.py" \
     --nnodes="$nodes" --node_rank="${NODE_RANK:-0}" \
     --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="$port" \
     --nproc_per_node="$processes" "$@"

@@ -12,10 +12,10 @@ from egmim_mm.engine.device import adapt_to_device  # noqa: E402
 from egmim_mm.engine.errors import user_errors  # noqa: E402
 from egmim_mm.engine.interruption import going_on  # noqa: E402
 from egmim_mm.engine.launch import load_config, parse_run_args  # noqa: E402
-from egmim_mm.engine.processes import rank_and_size  # noqa: E402
 from egmim_mm.engine.resuming import checkpoint_folder  # noqa: E402
 from egmim_mm.engine.starting import start_or_resume  # noqa: E402
 from egmim_mm.engine.work_dir_lock import sole_run  # noqa: E402
+from egmim_mm.processes import rank_and_size  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -48,7 +48,7 @@ def main() -> None:
             finished = start_or_resume(cfg, args.resume, args.backbone, args.allow_partial, args.trust_checkpoint)
             if not finished:
                 runner = ConsoleRunner.from_cfg(cfg)
-                check_labels(cfg)  # its warnings go to the log of the run
+                check_labels(runner.train_dataloader)  # its warnings go to the log of the run
                 runner.train()
             elif rank_and_size(args.launcher)[0] == 0:
                 print(finished)

@@ -9,7 +9,10 @@
 import argparse
 
 from egmim_mm.environment import quiet_imports
-from egmim_mm.pictures.commands import COMMANDS
+
+quiet_imports()
+
+from egmim_mm.pictures.commands import COMMANDS  # noqa: E402
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -19,7 +22,6 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(argv=None) -> None:
-    quiet_imports()
     args = parse_args(argv)
     # here: --help must not wait for torch
     from mmengine.logging import MMLogger

@@ -16,6 +16,7 @@ from egmim_mm.datasets.plain_tiles import LabelledImages
 from egmim_mm.edges import OPERATORS, edge_prior, operator_options
 from egmim_mm.evaluation.boundary import class_boundaries
 from egmim_mm.pictures.sheets import contact_sheet, edge_to_rgb
+from egmim_mm.records import write_whole
 from egmim_mm.records.provenance import device_description, git_state, package_versions, write_json
 from egmim_mm.records.tables import make_table, table_console, table_text
 
@@ -193,7 +194,7 @@ def compare_operators(cfg: Config, names: Sequence[str] = OPERATORS, sizes: Sequ
     write_json(out / 'edges.json', dict(
         auc=auc, operators=operators, patches=numbers, images=total, crop=crop, config=cfg.filename,
         device=device_description(device), versions=package_versions(), git=git_state()))
-    (out / 'edges.md').write_text(table_text(auc_table(auc), 160) + '\n', encoding='utf-8')
+    write_whole(out / 'edges.md', table_text(auc_table(auc), 160) + '\n')
     contact_sheet(rows, ['image', *operators, 'class boundaries'], out / 'edges.png')
     return auc
 

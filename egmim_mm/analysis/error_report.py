@@ -12,6 +12,7 @@ from PIL import Image
 
 from egmim_mm.evaluation.confusion import segmentation_scores
 from egmim_mm.evaluation.strata import confusion_by_distance, iou_counts_by_size
+from egmim_mm.records import whole_file
 from egmim_mm.records.provenance import git_state, package_versions, write_json
 from egmim_mm.records.tables import print_table
 from egmim_mm.registry import DATASETS
@@ -126,5 +127,5 @@ def plot_errors(errors: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]],
         axes.tick_params('x', rotation=20)
         axes.grid(alpha=0.3)
     axes.legend()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    with whole_file(path) as draft:
+        figure.savefig(draft, dpi=120)

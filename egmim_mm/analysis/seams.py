@@ -10,6 +10,7 @@ from egmim_mm.inference import Segmenter
 from egmim_mm.inference.stock_slide import slide_starts, slide_stride, stock_slide
 from egmim_mm.inference.windows import check_window, window_starts
 from egmim_mm.pictures.sheets import colorize
+from egmim_mm.records import whole_file
 from egmim_mm.records.provenance import git_state, package_versions, write_json
 from egmim_mm.records.tables import print_table
 from egmim_mm.storage.band_scaling import BandScaling
@@ -164,5 +165,5 @@ def plot_seams(image: np.ndarray, maps: dict[str, np.ndarray], borders: dict[str
         axes.set_xticks([b - left - 0.5 for b in columns if left < b < left + cut.shape[1]], [])
         axes.set_yticks([b - top - 0.5 for b in rows if top < b < top + cut.shape[0]], [])
         axes.tick_params(length=7, width=1.2, top=True, right=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    with whole_file(path) as draft:
+        figure.savefig(draft)

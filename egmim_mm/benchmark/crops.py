@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 import torch
 from mmcv.transforms import LoadImageFromFile
 from PIL import Image
@@ -14,6 +13,7 @@ from rasterio.windows import Window
 from egmim_mm.datasets import RandomScaledCrop, RasterCrops
 from egmim_mm.records.provenance import git_state, package_versions, write_json
 from egmim_mm.records.tables import print_table
+from egmim_mm.storage.rasters import open_raster
 
 from .timing import device_clock, interleaved, paired_ratio, peak_memory
 from .toy_raster import TILE, write_raster
@@ -62,7 +62,7 @@ def compare_loading(out_dir: str | Path, size: int = 10_000, crop: int = 224, cr
 def _write_tiles(path: Path, folder: Path, number: int) -> list[str]:
     folder.mkdir()
     rng, files = np.random.default_rng(1), []
-    with rasterio.open(path) as source:
+    with open_raster(path) as source:
         for i in range(number):
             left, top = (int(rng.integers(side - TILE + 1)) for side in (source.width, source.height))
             tile = np.moveaxis(source.read(window=Window(left, top, TILE, TILE)), 0, -1)

@@ -1,6 +1,5 @@
 """Backbone weights under our names -> files that other libraries read."""
 import json
-import os
 import re
 from collections import OrderedDict
 from pathlib import Path
@@ -9,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from egmim_mm.records import whole_file
 from egmim_mm.records.provenance import file_sha256
 from egmim_mm.version import __version__
 
@@ -125,18 +125,13 @@ def convert_file(source: str, target: Path, to: str = 'egmim', trust: bool = Fal
     # copies: safetensors refuses tensors that share memory
     exported = export_weights(backbone.weights, to)
     weights = {k: v.clone(memory_format=torch.contiguous_format) for k, v in exported.items()}
-    partial = target.with_name(f'.{target.name}.partial')
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with whole_file(target) as draft:
         if target.suffix == '.safetensors':
-            save_file(weights, partial, dict(meta, lineage=json.dumps(lineage)))
+            save_file(weights, draft, dict(meta, lineage=json.dumps(lineage)))
         elif to in ('timm', 'hf'):
             bare = OrderedDict(weights)  # as they expect it; torch loads this attribute with it and minds its own keys
             bare._metadata = dict(egmim_mm=dict(meta, lineage=lineage))
-            torch.save(bare, partial)
+            torch.save(bare, draft)
         else:
-            torch.save(dict(state_dict=weights, meta=dict(meta, lineage=lineage)), partial)
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
+            torch.save(dict(state_dict=weights, meta=dict(meta, lineage=lineage)), draft)
     return dict(meta, lineage=json.dumps(lineage))

@@ -6,7 +6,6 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-import uuid
 from http.client import HTTPException
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import torch
 from mmengine.logging import print_log
 from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 
+from egmim_mm.records import whole_file
 from egmim_mm.records.provenance import file_sha256
 
 _SCHEMES = ('http://', 'https://', 'file://')
@@ -104,14 +104,9 @@ def download(url: str) -> Path:
     if os.environ.get('LOCAL_RANK', '0') != '0':
         _wait_for(path, url)
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f'{path.name}.{uuid.uuid4().hex}.partial')
-        try:
-            _fetch(address, partial)
-            _check_digest(partial, digits, url)
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with whole_file(path) as draft:
+            _fetch(address, draft)
+            _check_digest(draft, digits, url)
     else:
         _check_digest(path, digits, f'{path} (from {url})')
     return path

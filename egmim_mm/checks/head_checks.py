@@ -1,5 +1,4 @@
 """Heads and losses of a segmentation config that would fail in the middle of a training."""
-import os
 from collections.abc import Iterator
 
 import torch
@@ -7,6 +6,8 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from egmim_mm.processes import rank_and_size
 
 from .launch_error import LaunchError
 
@@ -89,7 +90,7 @@ def check_batch(cfg: Config) -> None:
     """
     if (cfg.get('train_dataloader') or {}).get('batch_size', 1) != 1:
         return
-    processes = int(os.environ.get('WORLD_SIZE') or os.environ.get('SLURM_NTASKS') or 1)
+    processes = rank_and_size(cfg.get('launcher', 'none'))[1]
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmseg'), torch.device('meta'):
         for name, head in heads_of(cfg.get('model') or {}):
             index = head.get('in_index')

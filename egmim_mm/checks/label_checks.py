@@ -1,102 +1,148 @@
 """Labels that cannot teach: looked at before a training, not found out after it."""
 import logging
+import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from mmengine.config import Config
 from mmengine.logging import print_log
+from mmseg.datasets import BaseSegDataset
+from mmseg.datasets.transforms import LoadAnnotations
+from torch.utils.data import DataLoader, Dataset
 
-from egmim_mm.datasets.label_budget import select_tiles
+from egmim_mm.datasets.class_counts import count_class_pixels
 from egmim_mm.datasets.segmentation import SegmentationTiles
-from egmim_mm.registry import DATASETS
+from egmim_mm.storage.mask_values import IGNORE, MaskValues
 from egmim_mm.storage.tile_reading import read_raw
 
 from .launch_error import LaunchError
 
-__all__ = ['check_labels', 'label_warnings']
+__all__ = ['LabelledTiles', 'check_labels', 'label_warnings']
 
 _LOOKED_INTO = 5  # masks whose file values are read for a hint
 
 
-def check_labels(cfg: Config) -> None:
-    """Warn of classes and tiles that the labels of a training leave without a pixel.
-
-    The pixels of each class are those that :class:`~egmim_mm.datasets.LabelBudgetSampler` goes by: counted once, then
-    read from the cache beside the data. Data sets other than :class:`~egmim_mm.datasets.SegmentationTiles` and
-    unlabelled ones are left alone.
+@dataclass(frozen=True)
+class LabelledTiles:
+    """What the masks of a data set are.
 
     Args:
-        cfg: A config to be trained.
+        names: Of N tiles.
+        masks: Their N files.
+        classes: Names of K classes.
+        table: Their values in the files.
+        folder: Of the data set.
+        hint: How values that are no class yet are made one, with ``{values}`` in place of all that are there.
+    """
+    names: Sequence[str]
+    masks: Sequence[str]
+    classes: Sequence[str]
+    table: MaskValues
+    folder: str
+    hint: str = ''
+
+
+def check_labels(loader: DataLoader) -> None:
+    """Warn of classes and tiles that the labels of a training leave without a pixel.
+
+    The pixels of each class are counted once, then read from the cache beside the data, as
+    :class:`~egmim_mm.datasets.LabelBudgetSampler` does. Data sets of MMSegmentation are looked at if their pipeline
+    reads local masks with its own ``LoadAnnotations`` and each class is one value; other data sets, and those without
+    masks, are left alone.
+
+    Args:
+        loader: Of the training, as it was built for it. Its sampler may choose tiles (``members``).
 
     Raises:
         LaunchError: There is no labelled pixel at all.
-        FileNotFoundError, TileReadError, ValueError: As the data set and the sampler raise them.
+        TileReadError: A mask cannot be read or holds a value that is not in the class list.
+        ValueError: A data set of this package that was set up without masks.
     """
-    loader = cfg.train_dataloader
-    kind = loader.dataset.get('type')
-    kind = DATASETS.get(kind) if isinstance(kind, str) else kind
-    if not (isinstance(kind, type) and issubclass(kind, SegmentationTiles)):
+    tiles = _labelled_tiles(loader.dataset)
+    if tiles is None:
         return
-    # sizes are compared when the Runner builds it again
-    options = {key: value for key, value in loader.dataset.items() if key != 'type'}
-    dataset = kind(**dict(options, pipeline=[], check_first=0))
-    pixels = dataset.class_pixels()
-    for message in label_warnings(dataset, pixels, _labelled(dataset, pixels, cfg)):
+    pixels = loader.dataset.class_pixels() if isinstance(loader.dataset, SegmentationTiles) else count_class_pixels(
+        tiles.names, tiles.masks, tiles.table, tiles.folder)
+    chosen = getattr(loader.sampler, 'members', range(len(tiles.names)))
+    for message in label_warnings(tiles, pixels, [tiles.names[row] for row in chosen]):
         print_log(message, logger='current', level=logging.WARNING)
 
 
-def label_warnings(dataset: SegmentationTiles, pixels: np.ndarray, chosen: Sequence[str]) -> list[str]:
+def _labelled_tiles(dataset: Dataset) -> LabelledTiles | None:
+    if not isinstance(dataset, BaseSegDataset):
+        return None
+    masks = [dataset.get_data_info(row).get('seg_map_path') for row in range(len(dataset))]
+    folder, classes = dataset.data_root, dataset.metainfo['classes']
+    if isinstance(dataset, SegmentationTiles):
+        return LabelledTiles(dataset.tile_names, masks, classes, dataset.mask_table, folder,
+                             ': if it stands for a class, list it, mask_values=({values})')
+    steps = getattr(dataset.pipeline, 'transforms', ())
+    readable = any(type(step) is LoadAnnotations for step in steps) and all(masks) and not dataset.backend_args
+    table = _stock_table(dataset) if readable else None
+    if table is None:
+        return None
+    folder = folder or os.path.commonpath(list(map(os.path.dirname, masks)))
+    names = [os.path.splitext(os.path.relpath(mask, folder))[0] for mask in masks]
+    return LabelledTiles(names, masks, classes, table, folder)
+
+
+def _stock_table(dataset: BaseSegDataset) -> MaskValues | None:
+    """The values that become each class in ``LoadAnnotations``; None if there is not one for each."""
+    raw = np.arange(IGNORE + 1)
+    labels = np.where(raw == 0, IGNORE, raw - 1) if dataset.reduce_zero_label else raw.copy()
+    labels[raw == IGNORE] = IGNORE
+    if dataset.label_map:
+        labels = np.array([dataset.label_map.get(label, label) for label in labels.tolist()])
+    values = [raw[labels == number] for number in range(len(dataset.metainfo['classes']))]
+    if any(len(value) != 1 for value in values):
+        return None
+    listed = tuple(int(value[0]) for value in values)
+    # a value beyond the classes fails in the loss; here it counts as no label
+    return MaskValues('index', listed, tuple(sorted(set(raw.tolist()) - set(listed))))
+
+
+def label_warnings(tiles: LabelledTiles, pixels: np.ndarray, chosen: Sequence[str]) -> list[str]:
     """Sentences about the chosen tiles.
 
     Args:
-        dataset: N tiles of K classes.
+        tiles: N tiles of K classes.
         pixels: (N, K) integers, the labelled pixels of each class in each tile.
         chosen: Names of the tiles whose labels are used.
 
     Raises:
         LaunchError: The chosen tiles hold no labelled pixel.
     """
-    names, classes = dataset.tile_names, dataset.metainfo['classes']
+    names, classes = tiles.names, tiles.classes
     place = {name: row for row, name in enumerate(names)}
     rows = [place[name] for name in chosen]
     counts = pixels[rows]  # (n, K)
-    tiles = f'the labelled tile{"s" * (len(chosen) > 1)} ({_shortened(chosen)})'
-    hint = _hint(dataset, rows) if (counts.sum(0) > 0).sum() < 2 else ''
+    who = f'the labelled tile{"s" * (len(chosen) > 1)} ({_shortened(chosen)})'
+    hint = _hint(tiles, rows) if (counts.sum(0) > 0).sum() < 2 else ''
     if not counts.any():
-        raise LaunchError(f'there is nothing to learn from: {tiles} hold{"s" * (len(chosen) == 1)} no labelled pixel, '
+        raise LaunchError(f'there is nothing to learn from: {who} hold{"s" * (len(chosen) == 1)} no labelled pixel, '
                           f'only ignored ones{hint}')
     messages = []
     for number in np.flatnonzero(counts.sum(0) == 0):
         holders = [names[row] for row in np.flatnonzero(pixels[:, number])]
         where = (f'{len(holders)} other tiles hold it ({_shortened(holders)}): a larger label budget or another '
                  'train_dataloader.sampler.seed would take them in' if holders else
-                 f'no tile of {dataset.data_root} does either{hint}')
-        messages.append(f'Class {classes[number]} cannot be learned: {tiles} hold{"s" * (len(chosen) == 1)} no pixel '
+                 f'no tile of {tiles.folder} does either{hint}')
+        messages.append(f'Class {classes[number]} cannot be learned: {who} hold{"s" * (len(chosen) == 1)} no pixel '
                         f'of it; {where}')
     blank = [name for name, row in zip(chosen, counts) if not row.any()]
     if blank:
         messages.append(f'{len(blank)} of {len(chosen)} labelled tiles teach nothing, because all their pixels are '
-                        f'ignored: {_shortened(blank)}{_hint(dataset, [place[name] for name in blank])}')
+                        f'ignored: {_shortened(blank)}{_hint(tiles, [place[name] for name in blank])}')
     return messages
 
 
-def _labelled(dataset: SegmentationTiles, pixels: np.ndarray, cfg: Config) -> list[str]:
-    """The tiles that the sampler of the config will choose; all of them without a label budget."""
-    sampler = cfg.train_dataloader.get('sampler') or {}
-    if 'budget' not in sampler:
-        return dataset.tile_names
-    seed = sampler.get('seed', (cfg.get('randomness') or {}).get('seed'))  # MMEngine fills in that of the run
-    options = {key: sampler[key] for key in ('strategy', 'unit') if key in sampler}
-    return select_tiles(dataset.tile_names, pixels, sampler.budget, seed or 0, sources=dataset.sources, **options)
-
-
-def _hint(dataset: SegmentationTiles, rows: Sequence[int]) -> str:
+def _hint(tiles: LabelledTiles, rows: Sequence[int]) -> str:
     """What stands in the masks instead, if it is something that the data set ignores."""
-    table = dataset.mask_table
+    table = tiles.table
     as_rgb = table.mask_format == 'color'
     held: set[int] = set()
     for row in rows[:_LOOKED_INTO]:
-        raw = read_raw(dataset.get_data_info(row)['seg_map_path'], as_rgb).astype(np.int64)
+        raw = read_raw(tiles.masks[row], as_rgb).astype(np.int64)
         held |= set(np.unique(raw @ np.array([1 << 16, 1 << 8, 1]) if as_rgb else raw).tolist())
     ignored = sorted(held & set(table.ignore))
     if not ignored:
@@ -104,8 +150,8 @@ def _hint(dataset: SegmentationTiles, rows: Sequence[int]) -> str:
     shown = ', '.join(table.show(value) for value in sorted(held))
     names = ' and '.join(table.show(value) for value in ignored)
     listed = ', '.join(map(repr, (table.show(v) for v in sorted(held)))) if as_rgb else shown
-    return (f'. The masks hold {shown}, and {names} counts as not labelled: if it stands for a class, list it, '
-            f'mask_values=({listed}{"," * (len(held) == 1)})')
+    hint = tiles.hint.format(values=listed + ',' * (len(held) == 1))
+    return f'. The masks hold {shown}, and {names} counts as not labelled{hint}'
 
 
 def _shortened(names: Sequence[str]) -> str:

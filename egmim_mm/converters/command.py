@@ -93,6 +93,7 @@ def print_manifest(manifest: Mapping, out: str, published: Mapping[str, int] | N
     """Print tiles and class shares of each split, stray values, and how the tiles compare with published counts."""
     console = console or table_console()
     splits, classes = manifest['splits'], manifest['settings']['classes']
+    labelled = any(split['class_pixels'] for split in splits.values())
     cells = []
     for name, split in splits.items():
         pixels = split['class_pixels'].get('ann_dir', {})
@@ -100,7 +101,9 @@ def print_manifest(manifest: Mapping, out: str, published: Mapping[str, int] | N
         cells.append((name, split['images'], split['tiles'],
                       *(f'{100 * pixels[c] / total:.1f}' if c in pixels else '' for c in classes)))
     console.print(make_table(('split', 'images', 'tiles', *classes), (), cells,
-                             title=f'{out}: share of labelled pixels, %'))
+                             title=f'{out}: share of labelled pixels, %' if labelled else None))
+    if not labelled:
+        console.print(f'{out} holds images alone, without masks: for pretraining')
     for name, split in splits.items():
         if split['stray']:
             _print_stray(console, name, split['stray'])

@@ -9,6 +9,8 @@ from typing import Any
 
 from rich.progress import track
 
+from egmim_mm.processes import end_silently_when_stopped, starting_workers
+
 from .archives import ConversionError, archive_hashes, fingerprint
 from .image_tiles import convert_source, read_source
 from .manifest import append_result, claim, finish, holds_tiles_of
@@ -81,8 +83,10 @@ def _run(sources: Sequence[Source], recipe: Recipe, out: Path, workers: int) -> 
         return map(job, sources)
     # fork: a new interpreter would import the whole stack first. Elsewhere than on Linux it is not safe.
     context = get_context('fork' if sys.platform == 'linux' else 'spawn')
-    pool = ProcessPoolExecutor(min(workers, len(sources)), context)
-    return _results(pool, [pool.submit(job, source) for source in sources])
+    pool = ProcessPoolExecutor(min(workers, len(sources)), context, end_silently_when_stopped)
+    with starting_workers():
+        jobs = [pool.submit(job, source) for source in sources]
+    return _results(pool, jobs)
 
 
 def _results(pool: ProcessPoolExecutor, jobs: Sequence[Future]) -> Iterator[dict]:

@@ -1,4 +1,4 @@
-"""Any folder of images and masks: colours or numbers, palette files, any raster format."""
+"""Any folder of images, with masks or without: colours or numbers, palette files, any raster format."""
 import logging
 import os
 import re
@@ -51,25 +51,26 @@ def parse_classes(classes: Sequence[str], ignore: Sequence[str] = ()) -> tuple[l
                               f'NAME=NUMBER for all or NAME for all ({error})') from None
 
 
-def convert_folder(folder: str, out: str, classes: Sequence[str], ignore: Sequence[str] = (), images: str = 'images',
-                   masks: str = 'masks', image_suffix: Sequence[str] | None = None,
+def convert_folder(folder: str, out: str, classes: Sequence[str] = (), ignore: Sequence[str] = (),
+                   images: str = 'images', masks: str = 'masks', image_suffix: Sequence[str] | None = None,
                    mask_suffix: Sequence[str] | None = None, val: Sequence[str] = (), unlabeled: bool = False,
                    max_stray: float = 0.0, bands: Sequence[int] | None = None, scale: tuple[float, float] | None = None,
                    crop: int | None = 512, stride: int | None = 512, pair: tuple[str, str] | None = None,
                    tolerance: float = 0.0, nodata: float | str | None = None, min_valid: float = 0.0,
                    **options: Any) -> dict[str, Any]:
-    """Convert a folder of images and masks.
+    """Convert a folder of images and masks, or of images alone, for pretraining.
 
     Args:
         folder: What the user has.
         out: Folder of the tiles: ``img_dir`` and ``ann_dir``, each with ``train`` and ``val``; masks 0..K-1 and 255.
             Tiles are PNG, or GeoTIFF with transform and CRS if an image has a transform. ``out/dataset_config.py`` is a
             data set config that fits them.
-        classes, ignore: See :func:`parse_classes`.
+        classes, ignore: See :func:`parse_classes`. No classes: images alone.
         images, masks: Folders below ``folder``; one part of the path may be ``*``, any folder.
         image_suffix, mask_suffix: Endings of files; None: every format that GDAL opens.
         val: Shell patterns; an image whose name matches one is for validation, the others for training.
-        unlabeled: Write images without mask to ``img_dir/unlabeled``. Otherwise they are an error.
+        unlabeled: Write images without mask to ``img_dir/unlabeled``. Otherwise they are an error if there are classes,
+            and masks are one if there are none.
         max_stray: Largest share of a mask's pixels with values in no list that become 255.
         bands: Bands of the files to keep, from 1 on, in this order; None: all but alpha.
         scale: Values that become 0 and 255, for images of one type of samples; None: they are 8-bit.
@@ -95,14 +96,18 @@ def convert_folder(folder: str, out: str, classes: Sequence[str], ignore: Sequen
         raise ConversionError(f'--scale {scale[0]:g} {scale[1]:g}: the first value must be below the second')
     if not 0 <= min_valid <= 1:
         raise ConversionError(f'--min-valid {min_valid:g} must be in [0, 1]')
-    names, values = parse_classes(classes, ignore)
+    about_masks = dict(val=val, ignore=ignore, pair=pair, tolerance=tolerance, max_stray=max_stray)
+    if not classes and (given := [f'--{name.replace("_", "-")}' for name, value in about_masks.items() if value]):
+        raise ConversionError(f'{", ".join(given)}: for images with masks, of which --classes says what they hold')
+    names, values = parse_classes(classes, ignore) if classes else ([], MaskValues('index', (0, )))  # no mask is read
     if tolerance and values.mask_format != 'color':
         raise ConversionError(f'--tolerance {tolerance:g} is a distance of colours; give the classes as NAME=#RRGGBB')
     pictures = _members(folder, images, image_suffix)
-    labels = _members(folder, masks, mask_suffix)
-    if pair is not None:
+    labels = _masks(folder, masks, mask_suffix, classes, unlabeled)
+    if pair is not None and labels:
         pictures, labels = _paired(pictures, labels, *pair)
-    bare = {name: pictures.pop(name) for name in sorted(pictures.keys() - labels.keys())} if unlabeled else {}
+    alone = sorted(pictures.keys() - labels.keys()) if unlabeled or not labels else ()
+    bare = {name: pictures.pop(name) for name in alone}
     sources = pair_sources(pictures, dict(ann_dir=labels), lambda name: _split(name, val))
     sources += pair_sources(bare, {}, lambda name: 'unlabeled')
     if val and not any(source.split == 'val' for source in sources):
@@ -112,12 +117,29 @@ def convert_folder(folder: str, out: str, classes: Sequence[str], ignore: Sequen
     recipe = Recipe(LabelTable(values, max_stray=max_stray, tolerance=tolerance), crop, stride, gray=True,
                     suffix='.tif' if placed else '.png', bands=tuple(bands) if bands else None, scale=scale,
                     nodata=nodata, min_valid=min_valid)
-    shown = [values.show(value) for value in values.values]
+    shown = [values.show(value) for value in values.values] if classes else []
     settings = dict(dataset='folder', classes=names, values=shown, ignore=[values.show(v) for v in values.ignore],
                     val=list(val), pair=pair, first_class=0, ignored=255)
     manifest = convert(sources, recipe, out, settings, **options)
-    write_whole(Path(out, 'dataset_config.py'), _config_text(manifest, out, values))
+    write_whole(Path(out, 'dataset_config.py'), _config_text(manifest, out, values) if labels else _alone_text(out))
     return manifest
+
+
+def _masks(folder: str, below: str, suffixes: Sequence[str] | None, classes: Sequence[str],
+           unlabeled: bool) -> dict[str, Member]:
+    """The masks by name; none if the images are meant to be converted alone."""
+    if unlabeled and not classes:
+        return {}
+    try:
+        masks = _members(folder, below, suffixes)
+    except FileNotFoundError as error:
+        if unlabeled or not classes:
+            return {}
+        raise ConversionError(f'no masks: {error}. For images alone leave --classes out') from None
+    if not classes:
+        raise ConversionError(f'{os.path.join(folder, below)} holds {len(masks)} masks: say with --classes what they '
+                              'hold, or convert the images alone with --unlabeled')
+    return masks
 
 
 def _members(folder: str, below: str, suffixes: Sequence[str] | None) -> dict[str, Member]:
@@ -200,6 +222,15 @@ test = dict(img_path='img_dir/{test}', seg_map_path='ann_dir/{test}')
 train_dataloader = dict(sampler=dict(budget=1.0), dataset=dict(**tiles, data_prefix=train))
 val_dataloader = dict(dataset=dict(**tiles, data_prefix=test))
 test_dataloader = val_dataloader
+"""
+
+
+def _alone_text(out: str) -> str:
+    """A data set config of images for pretraining."""
+    return f"""# Written by the folder converter; copy it to configs/_base_/datasets
+_base_ = './unlabeled.py'
+
+train_dataloader = dict(dataset=dict(data_root={os.path.join(os.path.normpath(out), 'img_dir/unlabeled')!r}))
 """
 
 

@@ -12,6 +12,7 @@ from egmim_mm.checkpoints import CheckpointError
 from egmim_mm.checkpoints.mmengine_loading import load_weights_only
 
 from .optimization_plan import OptimizationPlan
+from .optimizer_groups import check_groups
 from .recorded_settings import Change
 from .resuming import changes_since, check_resumable
 
@@ -72,7 +73,7 @@ class ConsoleRunner(Runner):
             check_resumable(filename, checkpoint)
             self._changes = changes_since(checkpoint['meta'], self.cfg)
             if self._plan and 'optimizer' in checkpoint:
-                self._plan.check_groups(checkpoint['optimizer'])
+                check_groups(self.optim_wrapper.optimizer, checkpoint['optimizer'])
         return checkpoint
 
     @master_only

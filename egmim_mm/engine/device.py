@@ -70,7 +70,7 @@ def _all_agree(vote: bool) -> bool:
 
 
 def _use_gloo(cfg: Config) -> None:
-    cfg.env_cfg.dist_cfg = dict(backend='gloo')
+    cfg.env_cfg = dict(cfg.get('env_cfg') or {}, dist_cfg=dict(backend='gloo'))
     # DDP must not be handed a device id
     cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
     if not torch.distributed.is_initialized():

@@ -1,4 +1,5 @@
 """How a tool ends: one line for mistakes of the user and for Ctrl-C, a traceback for ours."""
+import errno
 import os
 import sys
 import traceback
@@ -13,15 +14,19 @@ from egmim_mm.storage.tile_reading import TileReadError
 
 from .interruption import one_line_when_interrupted
 
+# a path that is not to be written or read, or a disk that is full
+_OF_A_PATH = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENOSPC, errno.EDQUOT}
+
 
 @contextmanager
 def user_errors(interrupted: str = 'Interrupted') -> Iterator[None]:
     """End a tool with one line, ``Error: ...``, for mistakes in a command, a config or the data.
 
     These are our own error types, missing files and packages, and every ValueError or TypeError that this package
-    raises about its arguments; its messages say what to do. Anything else is a fault of the program and keeps its
-    traceback. SIGINT (Ctrl-C) and SIGTERM end with a line too, and with status 130. Where several processes were
-    started together, ``EGMIM_ERROR_FILE`` names a file for the line, which the launch scripts print last.
+    raises about its arguments; its messages say what to do. So do paths that cannot be written. Anything else is a
+    fault of the program and keeps its traceback. SIGINT (Ctrl-C) and SIGTERM end with a line too, and with status 130.
+    Where several processes were started together, ``EGMIM_ERROR_FILE`` names a file for the line, which the launch
+    scripts print last.
 
     Args:
         interrupted: The line of Ctrl-C.
@@ -29,9 +34,13 @@ def user_errors(interrupted: str = 'Interrupted') -> Iterator[None]:
     with one_line_when_interrupted(interrupted):
         try:
             yield
-        except (LaunchError, CheckpointError, TileReadError, EnvironmentProblem, FileNotFoundError,
+        except (LaunchError, CheckpointError, TileReadError, EnvironmentProblem, FileNotFoundError, FileExistsError,
                 FloatingPointError) as error:
             _end(_last_message(error))
+        except OSError as error:
+            if error.errno not in _OF_A_PATH or error.filename is None:
+                raise
+            _end(f'{error.filename}: {error.strerror}')
         except (ValueError, TypeError) as error:
             *_, last = traceback.walk_tb(error.__traceback__)
             if not Path(last[0].f_code.co_filename).is_relative_to(Path(__file__).parents[1]):

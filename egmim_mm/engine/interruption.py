@@ -12,14 +12,10 @@ from pathlib import Path
 from mmengine.dist import is_main_process
 
 from egmim_mm.checkpoints import newest_checkpoint
+from egmim_mm.processes import INTERRUPTED, SIGNALS
 
-EXIT_CODE = 130  # what a shell reports after Ctrl-C
 _GRACE_S = 5  # torchrun and the terminal both pass a Ctrl-C on: the second one must not cut the line off
 _asked: list[float] = []  # when this process was asked to stop
-
-
-class Interrupted(KeyboardInterrupt):
-    """An interrupted run; the message says how to go on."""
 
 
 @contextmanager
@@ -27,7 +23,7 @@ def one_line_when_interrupted(line: str) -> Iterator[None]:
     """Exit with status 130 on SIGINT and SIGTERM, whatever error they lead to on the way out.
 
     Args:
-        line: What is printed, unless :func:`going_on` knows more.
+        line: What is printed, unless a KeyboardInterrupt says more, as that of :func:`going_on`.
     """
     process = os.getpid()
 
@@ -41,18 +37,19 @@ def one_line_when_interrupted(line: str) -> Iterator[None]:
             signal.signal(signal.SIGCHLD, lambda number, frame: None)
             raise KeyboardInterrupt
         elif time.monotonic() - _asked[0] > _GRACE_S:
-            os._exit(EXIT_CODE)
+            os._exit(INTERRUPTED)
 
     in_main_thread = threading.current_thread() is threading.main_thread()
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM) if in_main_thread}
+    before = {number: signal.signal(number, stop) for number in SIGNALS if in_main_thread}
     try:
         yield
     except BaseException as error:
         if not _stopped(error):
             raise
         if is_main_process():
-            print(error if isinstance(error, Interrupted) else line, file=sys.stderr, flush=True)
-        raise SystemExit(EXIT_CODE) from None
+            said = str(error) if isinstance(error, KeyboardInterrupt) else ''
+            print(said or line, file=sys.stderr, flush=True)
+        raise SystemExit(INTERRUPTED) from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -67,7 +64,7 @@ def going_on(folder: Path) -> Iterator[None]:
         folder: Where it saves its checkpoints.
 
     Raises:
-        Interrupted: With that line.
+        KeyboardInterrupt: With that line.
     """
     try:
         yield
@@ -75,8 +72,9 @@ def going_on(folder: Path) -> Iterator[None]:
         if not _stopped(error):
             raise
         last = newest_checkpoint(folder)
-        raise Interrupted(f'Interrupted. Last checkpoint: {last}; go on with: {resume_command(sys.argv)}' if last else
-                          'Interrupted before the first checkpoint: start again with the same command') from None
+        raise KeyboardInterrupt(
+            f'Interrupted. Last checkpoint: {last}; go on with: {resume_command(sys.argv)}' if last else
+            'Interrupted before the first checkpoint: start again with the same command') from None
 
 
 def _stopped(error: BaseException) -> bool:

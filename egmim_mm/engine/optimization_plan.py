@@ -23,20 +23,6 @@ class OptimizationPlan:
                        for group in optim_wrapper.param_groups]
         self.states = [copy.deepcopy(scheduler.state_dict()) for scheduler in self.schedulers]
 
-    def check_groups(self, optimizer: dict) -> None:
-        """Compare the groups with those in a checkpoint.
-
-        Args:
-            optimizer: Its state.
-
-        Raises:
-            CheckpointError: The parameters are grouped in another way, so no state can be taken over.
-        """
-        own = [len(group['params']) for group in self.optim_wrapper.optimizer.param_groups]
-        if own != [len(group['params']) for group in optimizer['param_groups']]:
-            raise CheckpointError('--resume: optim_wrapper.paramwise_cfg groups the parameters in another way than '
-                                  'when the run began: give the one it began with')
-
     def follow(self, iterations: int, epochs: int) -> None:
         """Set the optimizer and the schedulers to where the planned run would stand.
 

@@ -3,9 +3,10 @@ from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from torch import nn
 from torch.optim import Optimizer
 
+from egmim_mm.checkpoints import CheckpointError
 from egmim_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
-__all__ = ['MergedGroups', 'merge_groups']
+__all__ = ['MergedGroups', 'check_groups', 'merge_groups']
 
 _MULTIPLIERS = ('lr_mult', 'decay_mult')  # MMEngine leaves them in the groups; lr and weight_decay hold their effect
 _FUSED = ('Adam', 'AdamW', 'SGD', 'Adagrad')  # what PyTorch has a fused form of, on CPU and CUDA
@@ -48,9 +49,7 @@ class MergedGroups(DefaultOptimWrapperConstructor):
         inner = model.module if hasattr(model, 'module') else model
         if any(p.device.type not in ('cpu', 'cuda') or not p.is_floating_point() for p in inner.parameters()):
             self.optimizer_cfg.pop('fused', None)
-        wrapper = super().__call__(model)
-        wrapper.optimizer.register_load_state_dict_pre_hook(_check_groups)
-        return wrapper
+        return super().__call__(model)
 
 
 def merge_groups(groups: list[dict], **defaults) -> list[dict]:
@@ -69,13 +68,23 @@ def merge_groups(groups: list[dict], **defaults) -> list[dict]:
     return list(merged.values())
 
 
-def _check_groups(optimizer: Optimizer, state: dict) -> None:
+def check_groups(optimizer: Optimizer, state: dict) -> None:
+    """Compare the groups of an optimizer with those in a checkpoint: its moments can only be taken over group by group.
+
+    Args:
+        optimizer: As built from the config.
+        state: Of the optimizer of the run so far.
+
+    Raises:
+        CheckpointError: They group the parameters in another way; the message says how to go on.
+    """
     saved, ours = ([len(group['params']) for group in groups]
                    for groups in (state['param_groups'], optimizer.param_groups))
     if saved == ours:
         return
     if sum(saved) == sum(ours) and set(saved) == {1}:
-        raise ValueError(f'the checkpoint is of a run with an optimizer group for each of its {len(saved)} parameters: '
-                         'to go on with it add --cfg-options optim_wrapper.paramwise_cfg.merge_groups=False')
-    raise ValueError(f"the optimizer's groups in the checkpoint hold {saved} parameters, those of this config {ours}: "
-                     'resume with the model and the optim_wrapper that the run was started with')
+        raise CheckpointError(f'the checkpoint is of a run with an optimizer group for each of its {len(saved)} '
+                              'parameters: to go on with it add --cfg-options '
+                              'optim_wrapper.paramwise_cfg.merge_groups=False')
+    raise CheckpointError(f"the optimizer's groups in the checkpoint hold {saved} parameters, those of this config "
+                          f'{ours}: resume with the model and the optim_wrapper that the run was started with')

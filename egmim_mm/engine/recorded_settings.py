@@ -17,6 +17,8 @@ _KEPT = re.compile(r'(model|train_dataloader|randomness)\.|train_cfg\.(type|by_e
 _MAY_CHANGE = re.compile(
     r'train_dataloader\.(num_workers|persistent_workers|pin_memory|prefetch_factor|timeout|dataset\.(.*\.)?data_root)$|'
     r'.*\.(cache_mb|cache_dir|with_cp)$|model\.test_cfg(\.|$)|randomness\.deterministic$')
+# constructors that keep the same order of parameters; their groups are compared when the state is loaded
+_ALIKE = (None, 'DefaultOptimWrapperConstructor', 'egmim_mm.MergedGroups')
 _OF_SCHEDULE = re.compile(r'optim_wrapper\.(optimizer|paramwise_cfg)\.|(param_scheduler|auto_scale_lr)(\.|$)|'
                           r'train_cfg\.(max_iters|max_epochs)$')
 
@@ -34,6 +36,8 @@ class Change:
     @property
     def is_refused(self) -> bool:
         """Whether the run would no longer be the same one."""
+        if self.key == 'optim_wrapper.constructor' and self.before in _ALIKE and self.now in _ALIKE:
+            return False
         return bool(_KEPT.match(self.key)) and not _MAY_CHANGE.match(self.key)
 
     @property

@@ -10,8 +10,7 @@ from pathlib import Path
 from mmengine.logging import print_log
 
 from egmim_mm.checks import LaunchError
-
-from .processes import rank_and_size
+from egmim_mm.processes import rank_and_size
 
 LOCK_FILE = 'run.lock'
 

@@ -9,6 +9,7 @@ from mmengine.logging import print_log
 from mmseg.evaluation import IoUMetric
 from PIL import Image
 
+from egmim_mm.records import whole_file
 from egmim_mm.records.tables import make_table, table_text
 from egmim_mm.registry import METRICS
 
@@ -62,9 +63,9 @@ class SegmentationMetric(IoUMetric):
             return
         for sample in data_samples:
             path = Path(self.prediction_dir, (sample.get('tile_name') or Path(sample['img_path']).stem) + '.png')
-            path.parent.mkdir(parents=True, exist_ok=True)
             classes = sample['pred_sem_seg']['data'].squeeze().cpu().numpy()
-            Image.fromarray(classes.astype(np.uint8)).save(path)
+            with whole_file(path) as draft:
+                Image.fromarray(classes.astype(np.uint8)).save(draft)
 
     # The parent's `process` calls this for each image and stores what it returns.
     intersect_and_union = staticmethod(confusion_matrix)

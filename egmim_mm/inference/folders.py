@@ -85,7 +85,7 @@ def share(jobs: Sequence[MapJob], processes: int) -> list[list[Part]]:
 def _divide(job: MapJob, number: int) -> list[Part]:
     """At most ``number`` parts that take the same time; all but the first compute the rows before them that overlap."""
     if number < 2:
-        return [Part(job, job.rows, job.windows)]
+        return [job.whole]
     grid, rows = job.grid, len(job.rows)
     lead = max(map(grid.lead, job.rows))
     computed = ceil((rows + (number - 1) * lead) / number)  # rows of windows in each part

@@ -2,6 +2,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from egmim_mm.storage.band_scaling import BandScaling
 from egmim_mm.storage.raster_rows import RasterRows
@@ -9,7 +10,7 @@ from egmim_mm.storage.tile_reading import TileReadError
 
 from .blending import Grid
 from .polygons import read_polygon_settings
-from .raster_map import Place, read_settings
+from .raster_map import place_of, read_settings
 
 __all__ = ['KINDS', 'MapJob', 'Part', 'check_outputs']
 
@@ -27,7 +28,7 @@ class MapJob:
         target: The map.
         model_bands: Bands the model takes.
         window, overlap: See :class:`~egmim_mm.inference.blending.Grid`.
-        bands, scaling: See :class:`~egmim_mm.storage.raster_rows.RasterRows`.
+        bands, scaling, nodata: See :class:`~egmim_mm.storage.raster_rows.RasterRows`.
         settings: Text kept in the files.
         extras: Of :data:`KINDS`: what is made besides the map -> file.
         only_polygons: The rasters are there; the polygons are made of them.
@@ -40,11 +41,12 @@ class MapJob:
     overlap: float
     bands: Sequence[int] | None = None
     scaling: BandScaling | None = None
+    nodata: float | str | None = None
     settings: str = ''
     extras: dict[str, Path] = field(default_factory=dict)
     only_polygons: bool = False
     grid: Grid | None = field(default=None, init=False)
-    place: Place | None = field(default=None, init=False)
+    place: dict[str, Any] | None = field(default=None, init=False)
     _raster: RasterRows | None = field(default=None, init=False, repr=False)
     _problem: TileReadError | None = field(default=None, init=False, repr=False)
 
@@ -58,12 +60,12 @@ class MapJob:
             raise self._problem
         if self._raster is None:
             try:
-                self._raster = RasterRows(str(self.source), self.model_bands, self.bands, self.scaling)
+                self._raster = RasterRows(str(self.source), self.model_bands, self.bands, self.scaling, self.nodata)
             except TileReadError as error:
                 self._problem = error
                 raise
-            self.place = Place.of(self._raster.source)
-            self.grid = Grid(self.place.height, self.place.width, self.window, self.overlap)
+            self.place = place_of(self._raster.source)
+            self.grid = Grid(self._raster.height, self._raster.width, self.window, self.overlap)
         return self._raster
 
     def close(self) -> None:
@@ -71,12 +73,6 @@ class MapJob:
         if self._raster is not None:
             self._raster.close()
             self._raster = None
-
-    def __enter__(self) -> 'MapJob':
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.close()
 
     @property
     def windows(self) -> int:
@@ -89,10 +85,14 @@ class MapJob:
         return range(len(self.grid.tops) if self.grid else 0)
 
     @property
+    def whole(self) -> 'Part':
+        """All rows, as one part."""
+        return Part(self, self.rows, self.windows)
+
+    @property
     def rasters(self) -> dict[str, Path]:
-        """The rasters that are made, the map (``classes``) last, as they appear: kind -> file."""
-        return {**{kind: self.extras[kind] for kind in KINDS if kind in self.extras and kind != 'polygons'},
-                'classes': self.target}
+        """The rasters that are made, the map (``classes``) first: kind -> file."""
+        return {'classes': self.target, **{kind: path for kind, path in self.extras.items() if kind != 'polygons'}}
 
     @property
     def outputs(self) -> list[Path]:
@@ -116,6 +116,19 @@ class Part:
     def is_whole(self) -> bool:
         """Whether it is the job's only part."""
         return self.rows == self.job.rows
+
+    @property
+    def height(self) -> int:
+        """Rows of pixels that are finished."""
+        ends = [*self.job.grid.tops, self.job.grid.image_height]
+        return ends[self.rows.stop] - ends[self.rows.start]
+
+    def rasters(self, run: str) -> dict[str, Path]:
+        """Where its rows are written: the job's rasters, or hidden files beside them, ``run`` in their names."""
+        if self.is_whole:
+            return self.job.rasters
+        return {kind: path.with_name(f'.{path.name}.{run}.{self.rows.start}.part')
+                for kind, path in self.job.rasters.items()}
 
 
 def check_outputs(jobs: Sequence[MapJob]) -> None:

@@ -16,7 +16,8 @@ class PixelClassifier(ABC):
 
     Subclasses set ``classes``: K names; ``palette``: (K, 3) uint8 RGB; ``bands``: number of bands the model takes;
     ``window``: side of the windows by default, px; ``weights_sha256``: of the checkpoint file; ``device``: where the
-    probabilities are; ``tta``: average over the image and its two mirror images.
+    probabilities are; ``precision``: of :data:`~egmim_mm.precision.PRECISIONS`; ``tta``: average over the image and its
+    two mirror images.
     """
 
     classes: tuple[str, ...]
@@ -25,6 +26,7 @@ class PixelClassifier(ABC):
     window: int
     weights_sha256: str
     device: torch.device
+    precision: str
     tta: bool
 
     def __call__(self, image: np.ndarray, window: int | None = None, overlap: float = 0.25,

@@ -1,5 +1,4 @@
 """Class maps as polygons: a GeoPackage that any GIS opens."""
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -12,6 +11,9 @@ import rasterio.features
 import shapely
 from pyogrio.errors import DataSourceError
 from shapely.geometry import shape
+
+from egmim_mm.records import whole_file
+from egmim_mm.storage.rasters import open_raster
 
 from .blending import NODATA
 from .raster_map import SETTINGS, quiet_gdal
@@ -40,25 +42,18 @@ def write_polygons(source: str | Path, target: str | Path, names: Sequence[str],
 
     Raises:
         ValueError: The map has a class without a name.
-        rasterio.errors.RasterioError: The map cannot be read.
+        TileReadError, RasterioError: The map cannot be read.
         OSError: The target cannot be written; nothing of it is left.
     """
     target = Path(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f'.{target.stem}.{os.getpid()}.gpkg')
     try:
-        with quiet_gdal(), warnings.catch_warnings(), rasterio.open(source) as file:
+        with whole_file(target) as draft, quiet_gdal(), open_raster(source) as file:
             warnings.filterwarnings('ignore', "'crs' was not provided")
             outlines = ((shape(outline), int(value)) for outline, value in rasterio.features.shapes(
                 rasterio.band(file, 1), transform=file.transform) if value != NODATA)
-            count = _write(outlines, draft, target.stem, file.crs.to_wkt() if file.crs else None, names, settings)
-        os.replace(draft, target)
-        return count
+            return _write(outlines, draft, target.stem, file.crs.to_wkt() if file.crs else None, names, settings)
     except DataSourceError as error:  # of pyogrio: no OSError
         raise OSError(f'{target} cannot be written ({error})') from error
-    finally:
-        for path in (draft, draft.with_name(f'{draft.name}-journal')):
-            path.unlink(missing_ok=True)
 
 
 def _write(polygons: Iterator[tuple[shapely.Polygon, int]], path: Path, layer: str, crs: str | None,

@@ -14,7 +14,7 @@ from egmim_mm.storage.band_scaling import BandScaling
 from .blending import NODATA, Strip, blended_strips
 from .map_job import MapJob, Part, check_outputs
 from .pixel_classifier import PixelClassifier
-from .raster_map import PROBABILITY_STEPS, MapDraft, PartDraft
+from .raster_map import PROBABILITY_STEPS, MapRows, map_draft
 
 __all__ = ['join_parts', 'predict_part', 'predict_raster']
 
@@ -23,8 +23,8 @@ WRITES_AHEAD = 2  # strips that wait for the disk, at most
 
 def predict_raster(segmenter: PixelClassifier, source: str | Path, target: str | Path, window: int = 512,
                    overlap: float = 0.25, batch: int = 8, bands: Sequence[int] | None = None,
-                   scaling: BandScaling | None = None, probabilities: str | Path | None = None,
-                   confidence: str | Path | None = None, settings: str = '',
+                   scaling: BandScaling | None = None, nodata: float | str | None = None,
+                   probabilities: str | Path | None = None, confidence: str | Path | None = None, settings: str = '',
                    on_windows: Callable[[int], Any] | None = None) -> None:
     """Write the class map of a raster, with its size, transform and coordinate system.
 
@@ -36,11 +36,7 @@ def predict_raster(segmenter: PixelClassifier, source: str | Path, target: str |
         segmenter: The model.
         source: Any raster GDAL reads, PNG and JPEG too.
         target: Cloud-optimised GeoTIFF with the classes as palette, or PNG (without the place) if it ends in .png.
-        window: Side of the windows, px; an image smaller than that is one window.
-        overlap: Share of a window that its neighbour covers too, in [0, 0.9].
-        batch: Windows at once.
-        bands: Bands of the file, from 1 on; None: all but alpha.
-        scaling: To 8 bits; None: the samples are 8-bit.
+        window, overlap, batch, bands, scaling, nodata: See :func:`~egmim_mm.inference.map_rasters`.
         probabilities: GeoTIFF with a band for each class; 250 is a probability of 1, 255 no data.
         confidence: GeoTIFF with the highest of them.
         settings: Text kept in the files.
@@ -53,85 +49,66 @@ def predict_raster(segmenter: PixelClassifier, source: str | Path, target: str |
     """
     extras = dict(probabilities=probabilities, confidence=confidence)
     segmenter.check_options(window, overlap, batch)
-    with MapJob(Path(source), Path(target), segmenter.bands, window, overlap, bands, scaling, settings,
-                {kind: Path(path) for kind, path in extras.items() if path is not None}) as job:
+    with closing(MapJob(Path(source), Path(target), segmenter.bands, window, overlap, bands, scaling, nodata, settings,
+                        {kind: Path(path) for kind, path in extras.items() if path is not None})) as job:
         check_outputs([job])
         job.open()
-        predict_part(segmenter, Part(job, job.rows, job.windows), batch, on_windows=on_windows)
+        predict_part(segmenter, job.whole, batch, on_windows=on_windows)
 
 
 def predict_part(segmenter: PixelClassifier, part: Part, batch: int, run: str = '',
-                 on_windows: Callable[[int], Any] | None = None) -> list[Path]:
+                 on_windows: Callable[[int], Any] | None = None) -> None:
     """Predict the rows of a part: all of them into the maps, some into files from which :func:`join_parts` makes them.
 
     Args:
         segmenter: The model.
         part: Of a job.
         batch: Windows at once.
-        run: Part of the files' names, the same for all parts.
+        run: See :meth:`Part.rasters`.
         on_windows: Called with the number of windows finished.
-
-    Returns:
-        The files that wait to be joined, beside the maps; none if the part is the whole.
 
     Raises:
         TileReadError, OSError, RasterioError: As :func:`predict_raster`; nothing is left of the files.
     """
-    job, raster = part.job, part.job.open()
+    raster = part.job.open()
     with ExitStack() as stack:
-        if part.is_whole:
-            drafts = _map_drafts(stack, segmenter, job)
-        else:
-            ends = [*job.grid.tops, job.grid.image_height]
-            height = ends[part.rows.stop] - ends[part.rows.start]
-            drafts = {kind: stack.enter_context(PartDraft(_part_path(path, run, part.rows),
-                                                          len(_band_names(segmenter, kind)), height, raster.width))
-                      for kind, path in job.rasters.items()}
+        drafts = _drafts(stack, segmenter, part, run)
         strips = stack.enter_context(closing(blended_strips(
-            segmenter.probabilities, len(segmenter.classes), raster, job.grid, batch, len(drafts) > 1,
+            segmenter.probabilities, len(segmenter.classes), raster, part.job.grid, batch, len(drafts) > 1,
             segmenter.device, on_windows, part.rows)))
         with _background_writer(drafts) as write:
             for strip in strips:
                 write(strip)
-        made = [draft.finish() for draft in drafts.values()]
-    return [] if part.is_whole else made
 
 
-def join_parts(segmenter: PixelClassifier, job: MapJob, parts: Sequence[range], run: str) -> None:
-    """Make the maps from the files of all parts: byte for byte those of a single part.
+def join_parts(segmenter: PixelClassifier, parts: Sequence[Part], run: str) -> None:
+    """Make the maps from the files of all parts of a raster: byte for byte those of a single part.
 
     Args:
         segmenter: The model.
-        job: Of the parts.
-        parts: Their rows, in ascending order; together they are all rows.
+        parts: From the first row to the last.
         run: That of the parts.
 
     Raises:
-        OSError, RasterioError: A part cannot be read, or a map not be written; nothing of it is left.
+        TileReadError, RasterioError, OSError: A part cannot be read, or a map not be written; nothing of it is left.
     """
     with ExitStack() as stack:
-        for kind, draft in _map_drafts(stack, segmenter, job).items():
-            for rows in parts:
-                draft.add(_part_path(job.rasters[kind], run, rows))
-            draft.finish()
+        for kind, draft in _drafts(stack, segmenter, parts[0].job.whole, run).items():
+            for part in parts:
+                draft.add(part.rasters(run)[kind])
 
 
-def _part_path(target: Path, run: str, rows: range) -> Path:
-    return target.with_name(f'.{target.name}.{run}.{rows.start}.part')
-
-
-def _band_names(segmenter: PixelClassifier, kind: str) -> Sequence[str]:
-    return dict(probabilities=segmenter.classes, confidence=['confidence'], classes=['class'])[kind]
-
-
-def _map_drafts(stack: ExitStack, segmenter: PixelClassifier, job: MapJob) -> dict[str, MapDraft]:
-    return {kind: stack.enter_context(MapDraft(path, job.place, _band_names(segmenter, kind),
-                                               segmenter.palette if kind == 'classes' else None, job.settings))
-            for kind, path in job.rasters.items()}
+def _drafts(stack: ExitStack, segmenter: PixelClassifier, part: Part, run: str) -> dict[str, MapRows]:
+    """What the rasters of a part are written to; they appear when the stack ends, the map last."""
+    bands = dict(probabilities=segmenter.classes, confidence=['confidence'], classes=['class'])
+    place = {**part.job.place, 'height': part.height}
+    return {kind: stack.enter_context(map_draft(path, place, bands[kind],
+                                                segmenter.palette if kind == 'classes' else None, part.job.settings,
+                                                is_part=not part.is_whole)) for kind, path in part.rasters(run).items()}
 
 
 @contextmanager
-def _background_writer(drafts: Mapping[str, MapDraft | PartDraft]) -> Iterator[Callable[[Strip], None]]:
+def _background_writer(drafts: Mapping[str, MapRows]) -> Iterator[Callable[[Strip], None]]:
     """Function that has another thread write a strip; its errors are raised at one of the next ones, or at the end."""
     pending: deque = deque()
     with ThreadPoolExecutor(1) as pool:
@@ -146,7 +123,7 @@ def _background_writer(drafts: Mapping[str, MapDraft | PartDraft]) -> Iterator[C
             pending.popleft().result()
 
 
-def _write(drafts: Mapping[str, MapDraft | PartDraft], strip: Strip) -> None:
+def _write(drafts: Mapping[str, MapRows], strip: Strip) -> None:
     for kind, draft in drafts.items():
         if kind == 'classes':
             draft.write(strip.classes[None])

@@ -1,9 +1,8 @@
 """Maps of folders of rasters, as a function and as tools/predict.py runs it."""
 import json
 import os
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,18 +12,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import distributed
 
+from egmim_mm.processes import rank_and_size
 from egmim_mm.storage.band_scaling import BandScaling, load_scaling
+from egmim_mm.storage.rasters import parse_nodata
 
 from .folders import plan_jobs
-from .making import Watch, make_maps
-from .map_job import KINDS, MapJob, Part, check_outputs
+from .making import make_maps
+from .map_job import KINDS, MapJob, check_outputs
 from .onnx.segmenter import OnnxSegmenter
 from .pixel_classifier import PixelClassifier
 from .segmenter import Segmenter, usual_batch
 
-__all__ = ['INTERRUPTED', 'MapReport', 'MapsInterrupted', 'load_segmenter', 'map_rasters', 'run_prediction']
-
-INTERRUPTED = 130  # exit status after Ctrl-C, as a shell has it
+__all__ = ['MapReport', 'load_segmenter', 'map_rasters', 'run_prediction']
 
 
 class MapReport(NamedTuple):
@@ -33,10 +32,6 @@ class MapReport(NamedTuple):
     made: int
     kept: int
     failed: dict[Path, str]
-
-
-class MapsInterrupted(KeyboardInterrupt):
-    """Ctrl-C while maps are made; the message says what is done and how to go on."""
 
 
 def load_segmenter(config: str | Path, checkpoint: str | Path | None = None, device: str | None = None,
@@ -66,8 +61,9 @@ def _choose_gpu(device: str | None) -> str | None:
 
 def map_rasters(segmenter: PixelClassifier, inputs: Sequence[str | Path], out: str | Path, window: int | None = None,
                 overlap: float = 0.25, batch: int | None = None, bands: Sequence[int] | None = None,
-                scaling: BandScaling | str | Path | None = None, extras: Sequence[str] = (), resume: bool = False,
-                overwrite: bool = False, watch: Watch | None = None) -> MapReport:
+                scaling: BandScaling | str | Path | None = None, nodata: float | str | None = None,
+                extras: Sequence[str] = (), resume: bool = False, overwrite: bool = False,
+                progress: Progress | None = None) -> MapReport:
     """Make the maps of rasters and of folders of them, alone or with the processes of torch.distributed's group.
 
     Args:
@@ -79,15 +75,16 @@ def map_rasters(segmenter: PixelClassifier, inputs: Sequence[str | Path], out: s
         batch: Windows at once; None: 8 on a GPU, 1 on a CPU.
         bands: Bands of the files, from 1 on; None: all but alpha.
         scaling: To 8 bits, or the file of tools/measure_bands.py; None: the samples are 8-bit.
+        nodata: See :func:`~egmim_mm.storage.rasters.valid_pixels`.
         extras: What is made besides the maps: ``'probabilities'``, ``'confidence'``, ``'polygons'``.
         resume: Leave files that are there and were made with the same weights and settings.
         overwrite: Replace files that are there.
-        watch: Is told how this process gets on.
+        progress: Shows how this process gets on, and names a raster that fails at once.
 
     Raises:
         FileNotFoundError: An input does not exist.
         ValueError: Options out of range, no rasters, two that would have one map, or files that are there.
-        MapsInterrupted: Ctrl-C; what was being made is removed.
+        KeyboardInterrupt: Ctrl-C; the message says how many maps are complete. What was being made is removed.
     """
     window = window or segmenter.window
     batch = usual_batch(segmenter.device) if batch is None else batch
@@ -95,20 +92,21 @@ def map_rasters(segmenter: PixelClassifier, inputs: Sequence[str | Path], out: s
     if isinstance(scaling, (str, Path)):
         scaling = load_scaling(str(scaling))
     settings = json.dumps(dict(weights=segmenter.weights_sha256, classes=segmenter.classes, window=window,
-                               overlap=overlap, tta=segmenter.tta, bands=bands,
+                               overlap=overlap, tta=segmenter.tta, bands=bands, nodata=nodata,
                                scaling=scaling.__dict__ if scaling else None))
     planned = plan_jobs(inputs, out, extras, model_bands=segmenter.bands, window=window, overlap=overlap, bands=bands,
-                        scaling=scaling, settings=settings)
+                        scaling=scaling, nodata=nodata, settings=settings)
     check_outputs(planned)
     jobs = _left_to_do(planned, resume, overwrite)
     _make_folder(Path(out))
     try:
-        failed = make_maps(segmenter, jobs, batch, watch)
+        with progress or nullcontext():
+            failed = make_maps(segmenter, jobs, batch, progress)
     except torch.OutOfMemoryError as error:
         raise ValueError(f'not enough memory on {segmenter.device} for --batch {batch}: give a smaller one') from error
     except KeyboardInterrupt:
         done = sum(all(map(job.is_current, job.outputs)) for job in planned)
-        raise MapsInterrupted(
+        raise KeyboardInterrupt(
             f'Interrupted: {done} of {len(planned)} maps in {out} are complete; the same command with --resume'
             f'{" in place of --overwrite" if overwrite else ""} makes the others') from None
     return MapReport(len(jobs) - len(failed), len(planned) - len(jobs), failed)
@@ -118,8 +116,9 @@ def _left_to_do(jobs: Sequence[MapJob], resume: bool, overwrite: bool) -> list[M
     """The jobs without those whose files are there; of those that lack only polygons nothing else is made."""
     there = [path for job in jobs for path in job.outputs if path.exists()]
     if there and not (resume or overwrite):
-        raise ValueError(f'{there[0]} and {len(there) - 1} more are there: --resume keeps maps that were made '
-                         'in the same way and makes the others, --overwrite makes all')
+        more = f' and {len(there) - 1} more are' if there[1:] else ' is'
+        raise ValueError(f'{there[0]}{more} there: --resume keeps maps that were made in the same way and makes the '
+                         'others, --overwrite makes all')
     if overwrite or not there:
         return list(jobs)
     left = []
@@ -137,70 +136,45 @@ def _make_folder(out: Path) -> None:
         raise ValueError(f'the maps cannot be written into {out} ({error.strerror}): give another --out') from error
 
 
-class _ProgressWatch(Watch):
-    """Progress bar in the terminal."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.progress, self.task = progress, progress.add_task('')
-        self.total = self.number = self.before = 0
-
-    def planned(self, parts: Sequence[Part]) -> None:
-        self.total = len(parts)
-        self.progress.update(self.task, total=sum(part.windows for part in parts))
-
-    def started(self, part: Part) -> None:
-        self.number += 1
-        self.progress.update(self.task, description=f'{self.number}/{self.total} {part.job.source.name}',
-                             completed=self.before)
-        self.before += part.windows
-
-    def advanced(self, windows: int) -> None:
-        self.progress.advance(self.task, windows)
-
-    def failed(self, message: str) -> None:
-        self.progress.console.print(f'Failed: {message}', soft_wrap=True, markup=False, highlight=False)
-
-
 @contextmanager
 def _process_group() -> Iterator[None]:
-    """That of the processes of torchrun, if there are several."""
-    if int(os.environ.get('WORLD_SIZE', 1)) < 2:
-        yield
-        return
-    distributed.init_process_group('gloo', timeout=timedelta(days=30))
-    try:
-        yield
-    finally:
+    """That of the processes of torchrun, if there are several; after an error it ends with the process."""
+    several = rank_and_size('pytorch')[1] > 1
+    if several:
+        distributed.init_process_group('gloo', timeout=timedelta(days=30))
+    yield
+    if several:
         distributed.destroy_process_group()
 
 
 def run_prediction(config: str, checkpoint: str | None, inputs: Sequence[str], out: str, device: str | None = None,
                    tta: bool = False, trust_checkpoint: bool = False, cfg_options: dict[str, Any] | None = None,
-                   **options) -> int:
+                   nodata: str | None = None, **options) -> None:
     """What tools/predict.py does: load the model, make the maps with a progress bar, and print what became of them.
 
     Args:
         config, checkpoint, device, tta, trust_checkpoint, cfg_options: See :func:`load_segmenter`.
         inputs, out: See :func:`map_rasters`.
+        nodata: See :func:`~egmim_mm.storage.rasters.parse_nodata`.
         options: The others of :func:`map_rasters`; ``probabilities``, ``confidence`` and ``polygons`` as switches.
 
-    Returns:
-        Exit status: 0, 1 if a raster failed, 130 after Ctrl-C.
+    Raises:
+        ValueError: As :func:`map_rasters`; or some rasters failed: by the first process alone, when all is done.
     """
-    rank = int(os.environ.get('RANK', 0))
+    is_first = rank_and_size('pytorch')[0] == 0
     extras = [kind for kind in KINDS if options.pop(kind, False)]
-    try:
+    options['nodata'] = parse_nodata(nodata)
+    with _process_group():
         segmenter = load_segmenter(config, checkpoint, device, tta, trust_checkpoint, cfg_options)
-        with _process_group(), Progress(
-                TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TextColumn('windows'),
-                TimeRemainingColumn(), console=Console(stderr=True), disable=rank > 0) as progress:
-            report = map_rasters(segmenter, inputs, out, extras=extras, watch=_ProgressWatch(progress), **options)
-    except KeyboardInterrupt as stopped:
-        if rank == 0:
-            print(str(stopped) or 'Interrupted before the first map: give the same command again', file=sys.stderr)
-        return INTERRUPTED
-    if rank == 0:
-        print(f'{report.made} maps in {out}, {report.kept} were there, {len(report.failed)} failed')
-        for message in report.failed.values():
-            print(f'Failed: {message}')
-    return 1 if report.failed else 0
+        bar = Progress(TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TextColumn('windows'),
+                       TimeRemainingColumn(), console=Console(stderr=True), disable=not is_first)
+        report = map_rasters(segmenter, inputs, out, extras=extras, progress=bar, **options)
+    if is_first:
+        print(f'{_maps(report.made)} made in {out}' + (f', {report.kept} kept' if report.kept else ''), flush=True)
+        if report.failed:
+            raise ValueError(f'{_maps(len(report.failed))} could not be made: see "Failed" above; --resume keeps the '
+                             'others')
+
+
+def _maps(count: int) -> str:
+    return f'{count} map{"" if count == 1 else "s"}'

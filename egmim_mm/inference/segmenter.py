@@ -26,9 +26,7 @@ __all__ = ['Segmenter', 'encode_decode', 'image_sizes', 'usable_device', 'usual_
 class Segmenter(PixelClassifier):
     """Segmentation model of a config with the weights of a checkpoint.
 
-    ``segmenter(image)`` is a class map. ``classes``: K names; ``palette``: (K, 3) uint8 RGB; ``bands``: number of bands
-    the model takes; ``window``: side of the crops of the config's slide inference, or 512; ``weights_sha256``: of the
-    checkpoint file.
+    ``segmenter(image)`` is a class map. ``window`` is the crop of the config's slide inference, or 512 px.
 
     Args:
         config: Config of the fine-tuning run.
@@ -140,8 +138,8 @@ def _load_weights(model: nn.Module, path: Path, trust: bool) -> None:
 
 def _class_names(cfg: Config) -> tuple[tuple[str, ...], np.ndarray]:
     """Names and colours, from the test data's metainfo, else from the class of the data set."""
-    data = (cfg.get('test_dataloader') or cfg.get('train_dataloader') or {}).get('dataset') or {}
-    metainfo = declared_metainfo(data)
+    dataset = (cfg.get('test_dataloader') or cfg.get('train_dataloader') or {}).get('dataset') or {}
+    metainfo = declared_metainfo(dataset)
     names = tuple(metainfo.get('classes') or ())
     if metainfo.get('palette'):
         packed = [parse_color(color) for color in metainfo['palette']]

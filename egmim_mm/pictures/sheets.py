@@ -12,6 +12,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from egmim_mm.colors import EDGE_COLORMAP, HIDDEN, Color
+from egmim_mm.records import whole_file
 
 DPI = 100
 GAP, MARGIN, TITLE, LINE, LABEL, LEGEND_ROW, FONT = 6, 10, 26, 17, 26, 26, 11  # px, the last in points
@@ -172,8 +173,8 @@ def contact_sheet(rows: Sequence[Sequence[np.ndarray | None]],
     """
     path = picture_path(path)
     sheet = draw_sheet(rows, titles, legend, row_titles, width)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(sheet).save(path, quality=92)
+    with whole_file(path) as draft:
+        Image.fromarray(sheet).save(draft, quality=92)
 
 
 def _rgb(image: np.ndarray) -> np.ndarray:

@@ -5,12 +5,11 @@ import numpy as np
 
 from .band_scaling import BandScaling
 from .raster_cache import read_window, window_bands
-from .rasters import WRITE_OPTIONS, open_raster
+from .rasters import open_raster
 from .tile_reading import TileReadError
 
-__all__ = ['GDAL_OPTIONS', 'RasterRows']
+__all__ = ['RasterRows']
 
-GDAL_OPTIONS = WRITE_OPTIONS  # those under which maps are written
 CHUNK = 128  # rows decoded and scaled at a time
 
 

@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from egmim_mm.datasets.label_budget import covered_classes, select_tiles
+from egmim_mm.records import whole_file, write_whole
 from egmim_mm.records.provenance import git_state, write_json
 from egmim_mm.records.tables import print_table
 
@@ -37,10 +38,8 @@ def report_budgets(dataset: Any, budgets: Sequence[str], seeds: Sequence[int], o
     """
     out_dir = Path(out_dir)
     rows = budget_rows(dataset, budgets, seeds, strategy, unit)
-    out_dir.mkdir(parents=True, exist_ok=True)
     for row in rows:
-        path = out_dir / split_name(row['budget'], row['seed'])
-        path.write_text('\n'.join(row['tiles']) + '\n', encoding='utf-8')
+        write_whole(out_dir / split_name(row['budget'], row['seed']), '\n'.join(row['tiles']) + '\n')
     write_json(out_dir / 'budgets.json', dict(rows=rows, strategy=strategy, unit=unit, tiles=len(dataset.tile_names),
                                               git=git_state()))
     plot_rows(rows, out_dir / 'budgets.png')
@@ -101,4 +100,5 @@ def plot_rows(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
     axes.invert_yaxis()
     axes.set(xlabel='share of labelled pixels, %', xlim=(0, 100))
     figure.legend(loc='outside lower center', ncols=min(4, len(classes)), fontsize='small')
-    figure.savefig(path, dpi=120)
+    with whole_file(path) as draft:
+        figure.savefig(draft, dpi=120)

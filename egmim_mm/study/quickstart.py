@@ -7,8 +7,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from egmim_mm.environment import SHIPPED as ROOT
 from egmim_mm.evaluation.results import is_trained
 from egmim_mm.pictures import draw_sheet
 from egmim_mm.pictures.pretraining import as_rows, load_model, prediction_rows, reconstruction_panels
+from egmim_mm.records import whole_file, write_whole
 from egmim_mm.records.tables import print_table
 from egmim_mm.synthetic import write_dataset
 
@@ -59,6 +61,7 @@ class Quickstart:
         self.workers = 1 if toy else os.cpu_count() or 1  # to start processes takes longer than a few scenes
         self.options = [*(TOY_OPTIONS if toy else ()), *options]
         self.console = Console()
+        self._running: set[subprocess.Popen] = set()
 
     def run(self) -> None:
         started = time.monotonic()
@@ -69,7 +72,8 @@ class Quickstart:
         self._say('[4/4] Table and pictures')
         self._table()
         sheet = self.work_dir / 'sheet.png'
-        Image.fromarray(draw_run(self.work_dir / f'seed_{self.seeds[0]}', self.data)).save(sheet)
+        with whole_file(sheet) as draft:
+            Image.fromarray(draw_run(self.work_dir / f'seed_{self.seeds[0]}', self.data)).save(draft)
         self.console.print(f'Pictures: {sheet}\nDone in {(time.monotonic() - started) / 60:.1f} min.')
 
     def _chain(self, seed: int) -> None:
@@ -81,8 +85,12 @@ class Quickstart:
         self._say(f'[3/4] UperNet on 5 % of the labels, from scratch and after EGMIM, side by side (seed {seed})')
         with self._progress() as progress, ThreadPoolExecutor(2) as pool:
             jobs = [pool.submit(self._finetune, progress, folder, start, seed) for start in STARTS]
-            for job in jobs:
-                job.result()
+            try:
+                for job in jobs:
+                    job.result()
+            except KeyboardInterrupt:
+                self._stop()  # the pool waits for them
+                raise
 
     def _finetune(self, progress: Progress, folder: Path, start: str, seed: int) -> None:
         backbone = ['--backbone', str(folder / 'dapt')] if start == 'egmim' else []
@@ -121,7 +129,7 @@ class Quickstart:
         task = progress.add_task(title, total=None)
         with log.open('w', buffering=1) as file, subprocess.Popen(
             [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                env=environment) as process:
+                env=environment) as process, self._known(process):
             for line in process.stdout:
                 file.write(line)
                 step = _PROGRESS.search(line)
@@ -132,6 +140,22 @@ class Quickstart:
         if process.returncode:
             raise StepFailed(f'"{title}" stopped with status {process.returncode}; its last lines are\n'
                              + ''.join(log.read_text().splitlines(True)[-5:]) + f'(all of them in {log})')
+
+    @contextmanager
+    def _known(self, process: subprocess.Popen) -> Iterator[None]:
+        """A running command that is stopped with this process; its run goes on when the chain does."""
+        self._running.add(process)
+        try:
+            yield
+        except KeyboardInterrupt:
+            self._stop()
+            raise
+        finally:
+            self._running.remove(process)
+
+    def _stop(self) -> None:
+        for process in list(self._running):
+            process.terminate()
 
     def _data_options(self, *loaders: str, folder: str = '') -> list[str]:
         if self.data == DATA:  # what the configs say
@@ -149,7 +173,7 @@ class Quickstart:
             cells += [None] if name == 'mIoU' else []
         print_table(('IoU, %', ), tuple(STARTS.values()), cells,
                     title=f'UperNet on 5 % of the labels, {self.scenes["num_val"]} test scenes, seeds {self.seeds}')
-        (self.work_dir / 'table.json').write_text(json.dumps(scores, indent=1))
+        write_whole(self.work_dir / 'table.json', json.dumps(scores, indent=1))
 
     def _progress(self) -> Progress:
         return Progress(TextColumn('  {task.description:<32}'), BarColumn(), TextColumn('{task.completed:.0f}'),

@@ -11,6 +11,7 @@ from rich.progress import track
 
 from egmim_mm.analysis.frozen_backbone import build_backbone, crop_size, standardizer
 from egmim_mm.pictures.sheets import contact_sheet
+from egmim_mm.records import write_whole
 from egmim_mm.storage.image_files import find_images, matches_any
 from egmim_mm.storage.tile_reading import read_image
 
@@ -55,8 +56,7 @@ def suggest(folder: str, count: int, out_dir: str | Path, include: Sequence[str]
     chosen = choose_tiles(features, count, method, seed)
     names = [files[i].rpartition('.')[0] for i in chosen]
     out_dir = Path(out_dir)
-    out_dir.mkdir(parents=True, exist_ok=True)
-    (out_dir / 'suggested.txt').write_text('\n'.join(names) + '\n', encoding='utf-8')
+    write_whole(out_dir / 'suggested.txt', '\n'.join(names) + '\n')
     _sheet([paths[i] for i in chosen], names, out_dir / 'suggested.jpg')
     return names
 

@@ -11,6 +11,7 @@ from .style import Style, draw_style
 
 LAYOUTS = dict(suburb=suburb, town=town, industry=industry, country=country, park=park)
 FREQUENCIES = dict(suburb=0.34, town=0.22, industry=0.16, country=0.16, park=0.12)
+MIN_SIZE = 32  # px
 MARGIN = 24  # px painted around the tile, so that things outside cast shadows into it
 
 
@@ -49,8 +50,8 @@ def make_scene(seed: int | Sequence[int], size: int = 256, kind: str | None = No
     Raises:
         ValueError: if `size` is below 32 or `kind` is unknown.
     """
-    if size < 32:
-        raise ValueError(f'size must be at least 32 px, got {size}')
+    if size < MIN_SIZE:
+        raise ValueError(f'size must be at least {MIN_SIZE} px, got {size}')
     canvas, style, rng = paint_scene(seed, size, kind)
     image = render(canvas, style, rng, shadows)
     tile = (slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN))

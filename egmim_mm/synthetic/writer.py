@@ -10,10 +10,11 @@ import cv2
 from rich.progress import track
 
 from egmim_mm.band_order import swap_rgb_bgr
+from egmim_mm.processes import end_silently_when_stopped, starting_workers
 from egmim_mm.records import write_whole
 
 from .classes import CLASSES, PALETTE
-from .scene import make_scene
+from .scene import MIN_SIZE, make_scene
 
 MANIFEST = 'dataset.json'
 # Part of the manifest: raise it when scenes change, so that old and new tiles never mix.
@@ -45,13 +46,15 @@ def write_dataset(root: str | Path, num_train: int = 200, num_val: int = 40, num
         Number of scenes written by this call.
 
     Raises:
-        ValueError: if a count is negative or `workers` is below 1.
+        ValueError: if a count is negative, `workers` is below 1 or `size` too small.
         FileExistsError: if `root` holds other files, or scenes made with other parameters.
     """
     root, counts = Path(root), dict(train=num_train, val=num_val, unlabeled=num_unlabeled)
     if min(counts.values()) < 0 or workers < 1 or seed < 0:
         raise ValueError(f'counts and seed must not be negative and workers at least 1, got '
                          f'{counts}, seed={seed}, workers={workers}')
+    if size < MIN_SIZE:
+        raise ValueError(f'size must be at least {MIN_SIZE} px, got {size}')
     manifest = dict(generator='egmim_mm synthetic scenes', version=VERSION, size=size, seed=seed,
                     counts=counts, classes=list(CLASSES), palette=PALETTE)
     _claim(root, manifest, overwrite)
@@ -64,10 +67,17 @@ def write_dataset(root: str | Path, num_train: int = 200, num_val: int = 40, num
             continue
     else:
         # spawn: OpenCV's threads do not survive a fork; one thread each, the processes share cores
-        with ProcessPoolExecutor(workers, get_context('spawn'), cv2.setNumThreads, (1,)) as pool:
-            for _ in track(pool.map(write, jobs, chunksize=4), 'scenes', total=len(jobs)):
+        with ProcessPoolExecutor(workers, get_context('spawn'), _begin_worker) as pool:
+            with starting_workers():
+                done = pool.map(write, jobs, chunksize=4)
+            for _ in track(done, 'scenes', total=len(jobs)):
                 continue
     return len(jobs)
+
+
+def _begin_worker() -> None:
+    end_silently_when_stopped()
+    cv2.setNumThreads(1)
 
 
 def _claim(root: Path, manifest: dict[str, Any], overwrite: bool) -> None:

@@ -141,6 +141,7 @@ def test_one_image_per_process(config, monkeypatch, gpu, processes, passes):
     cfg.optim_wrapper.precision = 'float32'  # there is no GPU to be asked
     monkeypatch.setenv('WORLD_SIZE', processes)
     adapt_to_device(cfg)
+    cfg.launcher = 'pytorch'
     if passes:  # SyncBN counts the images of all processes
         check_batch(cfg)
     else:

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
 
 from egmim_mm.checks import LaunchError, label_checks
 from egmim_mm.checks.label_checks import check_labels
@@ -25,11 +27,16 @@ def write_tiles(tmp_path, write_image):
         sampler = dict(type='DefaultSampler') if budget is None else dict(
             type='egmim_mm.LabelBudgetSampler', budget=budget, seed=0)
         dataset.setdefault('metainfo', dict(classes=CLASSES))
-        return Config(dict(train_dataloader=dict(sampler=sampler, dataset=dict(dict(
-            type=kind, data_root=str(tmp_path / 'data'), img_suffix='.png', pipeline=[dict(type='none')],
+        return Config(dict(train_dataloader=dict(batch_size=1, num_workers=0, sampler=sampler, dataset=dict(dict(
+            type=kind, data_root=str(tmp_path / 'data'), img_suffix='.png', pipeline=[],
             data_prefix=dict(img_path='images', seg_map_path='masks')), **dataset))))
 
     return write
+
+
+def check(cfg):
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        check_labels(Runner.build_dataloader(cfg.train_dataloader, seed=0))
 
 
 @pytest.fixture
@@ -38,12 +45,12 @@ def warnings_of(monkeypatch):
     messages = []
     monkeypatch.setattr(label_checks, 'print_log', lambda message, **options: messages.append(message))
 
-    def check(cfg):
+    def collect(cfg):
         messages.clear()
-        check_labels(cfg)
+        check(cfg)
         return list(messages)
 
-    return check
+    return collect
 
 
 def halves(left, right):
@@ -78,7 +85,7 @@ def test_tiles_without_a_label(write_tiles, warnings_of):
 
 def test_nothing_to_learn_from_is_an_error(write_tiles):
     with pytest.raises(LaunchError) as caught:
-        check_labels(write_tiles(dict(a=255, b=7), ignore_values=(7, )))
+        check(write_tiles(dict(a=255, b=7), ignore_values=(7, )))
     assert str(caught.value).startswith(
         'there is nothing to learn from: the labelled tiles (a, b) hold no labelled pixel, only ignored ones. The '
         'masks hold 7, 255, and 7 and 255 counts as not labelled')
@@ -106,7 +113,7 @@ def test_masks_of_0_and_255_in_each_benchmark(write_tiles, warnings_of, kind, sa
     del cfg.train_dataloader.dataset.metainfo
     if says:  # both values mean "no label"
         with pytest.raises(LaunchError, match=f'{says}.*The masks hold 0, 255, and 0 and 255 counts as not labelled'):
-            check_labels(cfg)
+            check(cfg)
     else:  # background and padding
         messages = warnings_of(cfg)
         assert len(messages) == 15 and messages[0].startswith('Class ship cannot be learned')
@@ -124,7 +131,7 @@ def test_colour_masks(write_tiles, warnings_of):
 
 
 def test_masks_are_read_once_and_kept_beside_the_data(write_tiles, warnings_of):
-    cfg = write_tiles({str(number): halves(0, 1) for number in range(9)}, budget=3)
+    cfg = write_tiles({str(number): halves(0, 1) for number in range(9)}, budget=3, check_first=0)
     first = warnings_of(cfg)
     assert len(list(Path(cfg.train_dataloader.dataset.data_root, '.egmim_cache').glob('*.npy'))) == 1
     for mask in Path(cfg.train_dataloader.dataset.data_root, 'masks').iterdir():
@@ -142,6 +149,52 @@ def test_a_hint_reads_a_few_masks_only(write_tiles, warnings_of, monkeypatch):
     assert len(set(reads)) == 5
 
 
-def test_images_without_labels_are_left_alone(tmp_path):
-    check_labels(Config(dict(train_dataloader=dict(dataset=dict(type='egmim_mm.UnlabeledTiles', data_root='none')))))
-    check_labels(Config(dict(train_dataloader=dict(dataset=dict(type='LoveDADataset', data_root='none')))))
+def test_images_without_labels_are_left_alone(write_tiles, warnings_of):
+    cfg = write_tiles(dict(a=0))
+    folder = cfg.train_dataloader.dataset.data_root
+    cfg.train_dataloader.dataset = dict(type='egmim_mm.UnlabeledTiles', data_root=folder)
+    assert warnings_of(cfg) == []
+
+
+def stock(write_tiles, masks, kind='BaseSegDataset', **options):
+    """A data set of MMSegmentation on the same tiles."""
+    cfg = write_tiles(masks, kind=kind, **options)
+    return Config(cfg.to_dict() | dict(train_dataloader=cfg.train_dataloader.to_dict() | dict(
+        dataset=dict(dict(pipeline=[dict(type='LoadAnnotations')], seg_map_suffix='.png'),
+                     **{k: v for k, v in cfg.train_dataloader.dataset.to_dict().items() if k != 'pipeline'}))))
+
+
+def test_a_data_set_of_mmsegmentation(write_tiles, warnings_of):
+    assert warnings_of(stock(write_tiles, dict(a=halves(0, 1), b=halves(2, 255)))) == []
+    message, = warnings_of(stock(write_tiles, dict(a=halves(0, 1), b=1)))
+    assert message.startswith('Class road cannot be learned: the labelled tiles (masks/a, masks/b) hold no pixel of it')
+    with pytest.raises(LaunchError, match='nothing to learn from.*The masks hold 7, 255, and 7 and 255 counts as not '
+                       'labelled$'):
+        check(stock(write_tiles, dict(a=255, b=7)))
+
+
+def test_zero_means_no_label_in_mmsegmentation(write_tiles, warnings_of):
+    message, = warnings_of(stock(write_tiles, dict(a=halves(0, 1), b=2), reduce_zero_label=True))
+    assert message.startswith('Class road cannot be learned')  # 3 in the files
+    assert warnings_of(stock(write_tiles, dict(a=halves(3, 1), b=2), reduce_zero_label=True)) == []
+
+
+def test_classes_that_mmsegmentation_takes_out_of_more(write_tiles, warnings_of):
+    masks = dict(a=halves(1, 5))  # background and barren, of seven classes
+    chosen = dict(classes=('agricultural', 'barren'))
+    message, = warnings_of(stock(write_tiles, masks, kind='LoveDADataset', metainfo=chosen))
+    assert message.startswith('Class agricultural cannot be learned')
+    assert warnings_of(stock(write_tiles, dict(a=halves(7, 5)), kind='LoveDADataset', metainfo=chosen)) == []
+
+
+def test_masks_that_are_read_in_another_way_are_left_alone(write_tiles, warnings_of):
+    cfg = stock(write_tiles, dict(a=255))
+    cfg.train_dataloader.dataset.pipeline = []
+    assert warnings_of(cfg) == []
+
+
+def test_the_data_set_of_the_training_is_not_built_again(write_tiles, monkeypatch):
+    loader = Runner.build_dataloader(write_tiles(dict(a=halves(0, 1), b=halves(2, 255)), budget=2).train_dataloader, 0)
+    monkeypatch.setattr('egmim_mm.datasets.segmentation.find_pairs', None)
+    monkeypatch.setattr('egmim_mm.datasets.class_counts.count_classes', None)
+    check_labels(loader)

@@ -2,6 +2,7 @@
 import errno
 import json
 import os
+import shutil
 import warnings
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from rasterio.transform import from_origin
 
 from egmim_mm.converters import image_tiles
 from egmim_mm.converters.archives import ConversionError
+from egmim_mm.converters.command import print_manifest
 from egmim_mm.converters.folder import convert_folder, parse_classes
 from egmim_mm.records import whole_files
 from egmim_mm.registry import DATASETS
@@ -222,6 +224,46 @@ def test_images_without_mask_and_masks_without_image(areas, tmp_path_factory):
     (folder / 'area_2/images/part_1.jpg').unlink()
     with pytest.raises(ConversionError, match='1 of 3 masks have no image: area_2/part_1 '):
         convert_folder(str(folder), str(out), **LIKE_DUBAI, unlabeled=True)
+
+
+def test_images_alone_for_pretraining(areas, tmp_path_factory, capsys, request):
+    folder, truth = areas
+    for masks in folder.glob('*/masks'):
+        shutil.rmtree(masks)
+    out = tmp_path_factory.mktemp('out')
+    manifest = convert_folder(str(folder), str(out / 'a'), images='*/images', masks='*/masks', crop=8, stride=8)
+    names = {f'{name}_{x}_{y}_{x + 8}_{y + 8}.png' for name in truth for y in (0, 2) for x in (0, 1)}
+    assert {p.relative_to(out / 'a/img_dir/unlabeled').as_posix() for p in (out / 'a').rglob('*.png')} == names
+    assert {split: counts['images'] for split, counts in manifest['splits'].items()} == dict(unlabeled=4)
+    print_manifest(manifest, str(out / 'a'))
+    printed = capsys.readouterr().out
+    assert f'{out}/a holds images alone, without masks: for pretraining\n' in printed
+    assert 'labelled pixels' not in printed
+
+    text = (out / 'a/dataset_config.py').read_text()
+    base = request.config.rootpath / 'configs/_base_/datasets/unlabeled.py'
+    (out / 'a/dataset_config.py').write_text(text.replace('./unlabeled.py', str(base)))
+    dataset = Config.fromfile(out / 'a/dataset_config.py').train_dataloader.dataset
+    assert len(DATASETS.build(dict(dataset, pipeline=[], min_size=8))) == len(names)
+
+    # classes that have no masks yet
+    labelled = convert_folder(str(folder), str(out / 'b'), **LIKE_DUBAI, unlabeled=True, crop=8, stride=8)
+    assert labelled['splits'] == manifest['splits'] and (out / 'b/dataset_config.py').read_text() == text.replace(
+        str(out / 'a'), str(out / 'b'))
+    with pytest.raises(ConversionError, match='no masks: .*For images alone leave --classes out'):
+        convert_folder(str(folder), str(out / 'c'), **LIKE_DUBAI)
+
+
+def test_masks_without_classes_are_left_out_on_demand_only(areas, tmp_path_factory):
+    folder, _ = areas
+    out, places = tmp_path_factory.mktemp('out') / 'mine', dict(images='*/images', masks='*/masks')
+    with pytest.raises(ConversionError, match=r'\*/masks holds 4 masks: say with --classes what they hold, or convert '
+                       'the images alone with --unlabeled'):
+        convert_folder(str(folder), str(out), **places)
+    with pytest.raises(ConversionError, match='^--val, --max-stray: for images with masks, of which --classes says'):
+        convert_folder(str(folder), str(out), **places, val=['a*'], max_stray=0.5)
+    manifest = convert_folder(str(folder), str(out), **places, unlabeled=True)
+    assert manifest['splits']['unlabeled']['images'] == 4 and not (out / 'ann_dir').exists()
 
 
 def test_unknown_colours_are_named(areas, tmp_path_factory):

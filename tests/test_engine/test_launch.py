@@ -233,6 +233,16 @@ def test_distributed_without_a_gpu_uses_gloo(gpu, monkeypatch):
         assert cfg.model_wrapper_cfg.device_ids is None
 
 
+@pytest.mark.parametrize('given, kept', [({}, {}), (dict(env_cfg=None), {}),
+                                         (dict(env_cfg=dict(cudnn_benchmark=True)), dict(cudnn_benchmark=True))])
+def test_gloo_for_a_config_that_names_no_backend(monkeypatch, given, kept):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr(torch.distributed, 'init_process_group', lambda *args: None)
+    cfg = Config(given)
+    adapt_to_device(cfg, launcher='pytorch')
+    assert cfg.env_cfg == dict(kept, dist_cfg=dict(backend='gloo'))
+
+
 def test_console_is_spared_the_dumps_and_the_file_is_not(tmp_path, capfd):
     runner = console_runner.ConsoleRunner(
         model=torch.nn.Linear(1, 1), work_dir=str(tmp_path), experiment_name='test_launch_console',

@@ -151,9 +151,23 @@ def test_other_data_under_the_same_name_are_refused(toy, tmp_path):
 def test_parameters_grouped_in_another_way_are_refused(toy):
     toy(until=5, options={'optim_wrapper.constructor': 'DefaultOptimWrapperConstructor',
                           'optim_wrapper.paramwise_cfg': None})
-    with pytest.raises(CheckpointError, match='paramwise_cfg groups the parameters in another way'):
+    with pytest.raises(CheckpointError, match=r'hold \[6\] parameters, those of this config \[1, 1, 1, 1, 1, 1\]: '
+                       'resume with the model and the optim_wrapper that the run was started with'):
         toy(resume=True, options={'optim_wrapper.constructor': 'DefaultOptimWrapperConstructor',
                                   'optim_wrapper.paramwise_cfg': dict(_delete_=True, norm_decay_mult=0.0)})
+
+
+def test_a_run_with_a_group_for_each_parameter_is_told_how_to_go_on(toy):
+    paramwise = dict(_delete_=True, norm_decay_mult=0.0)
+    before = {'optim_wrapper.constructor': 'DefaultOptimWrapperConstructor', 'optim_wrapper.paramwise_cfg': paramwise}
+    toy(until=5, options=before)
+    now = before | {'optim_wrapper.constructor': 'egmim_mm.MergedGroups'}
+    with pytest.raises(CheckpointError, match='each of its 6 parameters: to go on with it add --cfg-options '
+                       'optim_wrapper.paramwise_cfg.merge_groups=False$'):
+        toy(resume=True, options=now)
+    now['optim_wrapper.paramwise_cfg'] = paramwise | dict(merge_groups=False)
+    resumed = toy(resume=True, options=now)
+    assert resumed.rates == toy('whole', before).rates[4:]
 
 
 def test_a_schedule_that_follows_metrics_cannot_be_changed(toy):

@@ -35,8 +35,8 @@ def test_strips_are_the_weighted_mean_of_all_windows(noise, size, overlap):
     strips = list(blended_strips(scores_of_windows, 3, lambda top, height: (
         image[top:top + height], np.ones((height, size[1]), bool)), grid, 3, True))
     assert [strip.top for strip in strips] == grid.tops
-    found = torch.cat([strip.probabilities for strip in strips], 1).numpy()
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    blended = torch.cat([strip.probabilities for strip in strips], 1).numpy()
+    np.testing.assert_allclose(blended, expected, atol=1e-5)
     classes = np.concatenate([strip.classes for strip in strips])
     best = np.sort(expected, axis=0)
     clear = best[-1] - best[-2] > 1e-4
@@ -72,6 +72,6 @@ def test_errors_of_the_other_thread_arrive():
 @pytest.mark.parametrize('number', [2, 7, 255])
 def test_most_probable_is_the_first_of_the_highest(number):
     scores = torch.randint(0, 5, (number, 20, 30), generator=torch.Generator().manual_seed(0)).float()  # many are equal
-    found = most_probable(scores)
-    assert found.dtype == torch.uint8
-    np.testing.assert_array_equal(found.numpy(), scores.numpy().argmax(0))
+    classes = most_probable(scores)
+    assert classes.dtype == torch.uint8
+    np.testing.assert_array_equal(classes.numpy(), scores.numpy().argmax(0))

@@ -11,6 +11,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
+from egmim_mm import precision
 from egmim_mm.environment import EnvironmentProblem
 from egmim_mm.inference import OnnxSegmenter, Segmenter, predict_raster
 from egmim_mm.inference.onnx.export import TOLERANCE, export_onnx
@@ -52,11 +53,11 @@ def swin(kind: str, folder: Path) -> Segmenter:
 
 @pytest.fixture(scope='module', params=['MaskedSwinTransformer', 'MaskedSwinTransformerV2'])
 def changing(request, tmp_path_factory) -> SimpleNamespace:
-    """A model and its ONNX file for changing sizes: ``torch``, ``path``, ``found``."""
+    """A model and its ONNX file for changing sizes: ``torch``, ``path``, ``comparisons``."""
     folder = tmp_path_factory.mktemp('changing')
     segmenter = swin(request.param, folder)
-    found = export_onnx(segmenter, folder / 'model.onnx', dynamic=True)
-    return SimpleNamespace(torch=segmenter, path=folder / 'model.onnx', found=found)
+    comparisons = export_onnx(segmenter, folder / 'model.onnx', dynamic=True)
+    return SimpleNamespace(torch=segmenter, path=folder / 'model.onnx', comparisons=comparisons)
 
 
 @pytest.fixture(scope='module')
@@ -79,8 +80,8 @@ def assert_same_classes(ours: np.ndarray, theirs: np.ndarray) -> None:
 
 def test_changing_sizes_agree_with_pytorch(changing):
     model = OnnxSegmenter(changing.path)
-    assert len({(one.batch, one.height, one.width) for one in changing.found}) == 3
-    assert all(one.difference <= TOLERANCE for one in changing.found)
+    assert len({(one.batch, one.height, one.width) for one in changing.comparisons}) == 3
+    assert all(one.difference <= TOLERANCE for one in changing.comparisons)
     # maps of the last stage smaller than a window, whole windows, and neither
     for shape in ((1, 32, 32), (3, 64, 96), (1, 448, 32), (2, 224, 160)):
         batch = images(*shape)
@@ -101,7 +102,7 @@ def test_the_file_names_its_sizes_and_takes_bytes(changing):
     assert [path.name for path in changing.path.parent.glob('*.onnx*')] == ['model.onnx']  # weights are inside
 
 
-def test_facts_and_mirror_images(changing):
+def test_metadata_and_mirror_images(changing):
     plain, mirrored = OnnxSegmenter(changing.path), OnnxSegmenter(str(changing.path), 'cpu', tta=True)
     for name in ('classes', 'bands', 'window', 'weights_sha256'):
         assert getattr(plain, name) == getattr(changing.torch, name)
@@ -145,8 +146,8 @@ def test_images_smaller_than_a_fixed_size_are_filled_with_their_mirror_image(fix
 
 
 def test_sizes_that_are_not_square_and_other_opsets(segmenter, noise, tmp_path):
-    found = export_onnx(segmenter, tmp_path / 'wide.onnx', (32, 96), opset=20)
-    assert [(one.batch, one.height, one.width) for one in found] == [(1, 32, 96)] * 2 + [(2, 32, 96)] * 2
+    comparisons = export_onnx(segmenter, tmp_path / 'wide.onnx', (32, 96), opset=20)
+    assert [(one.batch, one.height, one.width) for one in comparisons] == [(1, 32, 96)] * 2 + [(2, 32, 96)] * 2
     assert onnx.load(tmp_path / 'wide.onnx').opset_import[0].version == 20
     model, batch = OnnxSegmenter(tmp_path / 'wide.onnx'), images(3, 32, 96)
     torch.testing.assert_close(model.logits(batch), segmenter.logits(batch), atol=1e-4, rtol=0)
@@ -164,10 +165,10 @@ def test_bands_and_their_order(toy, tmp_path, bands, flip):
     model, batch = OnnxSegmenter(tmp_path / 'model.onnx'), images(2, 32, 32, bands)
     assert model.bands == bands
     torch.testing.assert_close(model.logits(batch), segmenter.logits(batch), atol=1e-4, rtol=0)
-    facts = {prop.key: prop.value for prop in onnx.load(tmp_path / 'model.onnx').metadata_props}
+    metadata = {prop.key: prop.value for prop in onnx.load(tmp_path / 'model.onnx').metadata_props}
     # of the input, so of RGB: without conversion the numbers of the config are those of BGR
     expected = {(3, True): [110, 120, 130], (3, False): [130, 120, 110]}.get((bands, flip), [120] * bands)
-    assert json.loads(facts['egmim_mm.mean']) == expected
+    assert json.loads(metadata['egmim_mm.mean']) == expected
 
 
 def test_a_raster_with_other_bands_is_refused(fixed, write_raster, noise, tmp_path):
@@ -211,6 +212,20 @@ def test_a_file_that_computes_something_else_is_not_written(segmenter, tmp_path,
     with pytest.raises(ValueError, match='logits of ONNX and PyTorch differ by'):
         export_onnx(segmenter, tmp_path / 'model.onnx', 32)
     assert not list(tmp_path.glob('*.onnx'))
+
+
+def test_a_model_that_runs_in_bfloat16_is_compared_in_float32(toy, tmp_path, monkeypatch):
+    monkeypatch.setattr(precision, '_cpu_gain', lambda: 9.0)
+    config, checkpoint = toy(3)
+    plain = Segmenter(config, checkpoint, 'cpu')
+    segmenter = Segmenter(config, checkpoint, 'cpu', cfg_options={'optim_wrapper.precision': 'auto'})
+    batch = images(1, 32, 32)
+    if precision.choose_precision('auto', 'cpu')[0] == 'bfloat16':
+        assert (segmenter.logits(batch) - plain.logits(batch)).abs().max() > 1e-4
+    assert all(one.difference < 1e-4 for one in export_onnx(segmenter, tmp_path / 'model.onnx', 32))
+    assert segmenter.precision == 'auto'
+    model = OnnxSegmenter(tmp_path / 'model.onnx')
+    torch.testing.assert_close(model.logits(batch), plain.logits(batch), atol=1e-4, rtol=0)
 
 
 def test_files_that_are_none_of_ours(fixed, tmp_path):

@@ -1,6 +1,7 @@
 """A raster divided over processes: the parts are what one process would have made, and nothing of them is left."""
 import hashlib
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from egmim_mm.inference.blending import Grid, blended_strips
 from egmim_mm.inference.folders import share
 from egmim_mm.inference.map_job import MapJob, Part
 from egmim_mm.inference.predict_raster import join_parts, predict_part
+from egmim_mm.storage.tile_reading import TileReadError
 
 
 @pytest.mark.parametrize('overlap', [0, 0.25, 0.5, 0.8])
@@ -30,9 +32,9 @@ def test_strips_of_some_rows_are_those_of_all(noise, overlap):
     for start, stop in ((0, 2), (2, 3), (rows // 2, rows), (rows - 1, rows)):
         part = strips(range(start, stop))
         assert [strip.top for strip in part] == grid.tops[start:stop]
-        for found, expected in zip(part, whole[start:stop]):
-            np.testing.assert_array_equal(found.classes, expected.classes)
-            assert torch.equal(found.probabilities, expected.probabilities)
+        for strip, expected in zip(part, whole[start:stop]):
+            np.testing.assert_array_equal(strip.classes, expected.classes)
+            assert torch.equal(strip.probabilities, expected.probabilities)
 
 
 def test_rows_that_reach_into_a_row():
@@ -88,34 +90,38 @@ def test_joined_parts_are_the_same_bytes(segmenter, noise, write_raster, tmp_pat
     one, two = (tmp_path / folder for folder in ('one', 'two'))
     predict_raster(segmenter, source, one / target, batch=3, settings='made so', window=64, overlap=overlap,
                    probabilities=one / 'all.tif', confidence=one / 'sure.tif')
-    with MapJob(source, two / target, 3, 64, overlap, settings='made so',
-                extras=dict(probabilities=two / 'all.tif', confidence=two / 'sure.tif')) as job:
-        ranges = [range(*rows) for rows in divided]
-        files = [file for rows in ranges for file in predict_part(segmenter, part_of(job, rows), 3, 'r')]
-        assert ranges[-1].stop == len(job.rows)
-        assert sorted(two.iterdir()) == sorted(files) and len(files) == 3 * len(ranges)
+    with closing(MapJob(source, two / target, 3, 64, overlap, settings='made so',
+                        extras=dict(probabilities=two / 'all.tif', confidence=two / 'sure.tif'))) as job:
+        parts = [part_of(job, range(*rows)) for rows in divided]
+        for part in parts:
+            predict_part(segmenter, part, 3, 'r')
+        files = [file for part in parts for file in part.rasters('r').values()]
+        assert parts[-1].rows.stop == len(job.rows)
+        assert sorted(two.iterdir()) == sorted(files) and len(files) == 3 * len(parts)
         job.close()
-        join_parts(segmenter, job, ranges, 'r')
+        join_parts(segmenter, parts, 'r')
     for name in (target, 'all.tif', 'sure.tif'):
         assert digest(one / name) == digest(two / name), name
 
 
 def test_a_part_that_fails_or_is_cut_leaves_no_map(segmenter, noise, write_raster, tmp_path):
     source, target = write_raster(tmp_path / 'in.tif', noise(300, 100)), tmp_path / 'maps/out.tif'
-    with MapJob(source, target, 3, 64, 0.25) as job:
+    with closing(MapJob(source, target, 3, 64, 0.25)) as job:
         segmenter.probabilities = lambda images: 1 / 0
         with pytest.raises(ZeroDivisionError):
             predict_part(segmenter, part_of(job, range(2, 4)), 8, 'r')
         assert not list(target.parent.iterdir())
         del segmenter.probabilities
-        halves = [range(3), range(3, 6)]
-        files = [predict_part(segmenter, part_of(job, rows), 8, 'r')[0] for rows in halves]
+        halves = [part_of(job, rows) for rows in (range(3), range(3, 6))]
+        files = [part.rasters('r')['classes'] for part in halves]
+        for part in halves:
+            predict_part(segmenter, part, 8, 'r')
         files[1].write_bytes(files[1].read_bytes()[:-300])
         with pytest.raises(RasterioError):
-            join_parts(segmenter, job, halves, 'r')
+            join_parts(segmenter, halves, 'r')
         files[1].unlink()
-        with pytest.raises(RasterioError):
-            join_parts(segmenter, job, halves, 'r')
+        with pytest.raises(TileReadError):
+            join_parts(segmenter, halves, 'r')
     assert list(target.parent.iterdir()) == files[:1]
 
 
@@ -134,7 +140,9 @@ def test_a_raster_is_opened_once(segmenter, noise, write_raster, write_image, tm
     made = Counter({'a.tif': 1, 'c.png': 1})  # the maps of these names are read for their polygons
     assert [opened[name] - made[name] for name in names] == [1, 1, 1, 1]
     opened.clear()
-    with MapJob(tmp_path / 'in/a.tif', tmp_path / 'parts/a.tif', 3, 64, 0.25) as job:
-        files = [predict_part(segmenter, part_of(job, rows), 8, 'r')[0] for rows in (range(2), range(2, 6))]
-        join_parts(segmenter, job, [range(2), range(2, 6)], 'r')
-    assert opened['a.tif'] == 1 and [opened[file.name] for file in files] == [1, 1]
+    with closing(MapJob(tmp_path / 'in/a.tif', tmp_path / 'parts/a.tif', 3, 64, 0.25)) as job:
+        parts = [part_of(job, rows) for rows in (range(2), range(2, 6))]
+        for part in parts:
+            predict_part(segmenter, part, 8, 'r')
+        join_parts(segmenter, parts, 'r')
+    assert opened['a.tif'] == 1 and [opened[part.rasters('r')['classes'].name] for part in parts] == [1, 1]

@@ -14,22 +14,22 @@ NAMES = ('a', 'b', 'c', 'd')
 
 
 def read(path):
-    """Layer facts, WKB polygons, class numbers and names."""
-    facts, _, outlines, (numbers, names) = pyogrio.raw.read(path)
-    return facts, shapely.from_wkb(outlines), numbers, names
+    """Description of the layer, WKB polygons, class numbers and names."""
+    layer, _, outlines, (numbers, names) = pyogrio.raw.read(path)
+    return layer, shapely.from_wkb(outlines), numbers, names
 
 
 @pytest.fixture
 def classes():
     """(90, 130) uint8: regions with holes, single pixels, corners that touch, no data."""
     rng = np.random.default_rng(0)
-    found = rng.integers(0, 4, (9, 13), np.uint8).repeat(10, 0).repeat(10, 1)
-    found[20:60, 20:70] = 2
-    found[30:40, 30:50] = 1  # a hole
-    found[:20, :5] = 255
-    speckle = rng.random(found.shape) < 0.02
-    found[speckle] = rng.integers(0, 4, speckle.sum())
-    return found
+    regions = rng.integers(0, 4, (9, 13), np.uint8).repeat(10, 0).repeat(10, 1)
+    regions[20:60, 20:70] = 2
+    regions[30:40, 30:50] = 1  # a hole
+    regions[:20, :5] = 255
+    speckle = rng.random(regions.shape) < 0.02
+    regions[speckle] = rng.integers(0, 4, speckle.sum())
+    return regions
 
 
 def test_polygons_are_the_map(classes, write_raster, tmp_path, monkeypatch):
@@ -38,18 +38,18 @@ def test_polygons_are_the_map(classes, write_raster, tmp_path, monkeypatch):
     count = write_polygons(source, tmp_path / 'out/map.gpkg', NAMES, 'made so')
     assert read_polygon_settings(tmp_path / 'out/map.gpkg') == 'made so'
     assert [path.name for path in (tmp_path / 'out').iterdir()] == ['map.gpkg']
-    facts, outlines, numbers, names = read(tmp_path / 'out/map.gpkg')
+    layer, outlines, numbers, names = read(tmp_path / 'out/map.gpkg')
     with rasterio.open(source) as file:
         again = rasterize(zip(outlines, numbers), classes.shape, fill=255, transform=file.transform, dtype='uint8')
         pixel = abs(file.transform.determinant)
-        assert facts['crs'] == 'EPSG:32632' == file.crs.to_string()
+        assert layer['crs'] == 'EPSG:32632' == file.crs.to_string()
         assert file.transform.b == pytest.approx(0.1)  # rotated
     np.testing.assert_array_equal(again, classes)
     assert count == len(outlines) > 2 * 37 and shapely.is_valid(outlines).all()
     assert list(names) == [NAMES[number] for number in numbers]
     for number in range(4):
         assert shapely.area(outlines[numbers == number]).sum() == pytest.approx(pixel * (classes == number).sum())
-    assert (facts['geometry_type'], list(facts['fields'])) == ('Polygon', ['class', 'name'])
+    assert (layer['geometry_type'], list(layer['fields'])) == ('Polygon', ['class', 'name'])
     assert pyogrio.list_layers(tmp_path / 'out/map.gpkg')[:, 0].tolist() == ['map']
 
 
@@ -57,8 +57,8 @@ def test_polygons_are_the_map(classes, write_raster, tmp_path, monkeypatch):
 def test_without_a_place_coordinates_are_pixels(classes, write_image, tmp_path, name, recwarn):
     source = write_image(tmp_path / name, classes)
     write_polygons(source, tmp_path / 'map.gpkg', NAMES)
-    facts, outlines, numbers, _ = read(tmp_path / 'map.gpkg')
-    assert 'undefined' in (facts['crs'] or 'undefined').lower()
+    layer, outlines, numbers, _ = read(tmp_path / 'map.gpkg')
+    assert 'undefined' in (layer['crs'] or 'undefined').lower()
     again = rasterize(zip(outlines, numbers), classes.shape, fill=255, transform=Affine.identity(), dtype='uint8')
     np.testing.assert_array_equal(again, classes)
     assert not [w for w in recwarn if 'crs' in str(w.message) or 'geotransform' in str(w.message)]
@@ -67,8 +67,8 @@ def test_without_a_place_coordinates_are_pixels(classes, write_image, tmp_path, 
 def test_a_map_of_nothing_becomes_an_empty_layer(write_raster, tmp_path):
     source = write_raster(tmp_path / 'map.tif', np.full((20, 30), 255, np.uint8), nodata=255)
     assert write_polygons(source, tmp_path / 'map.gpkg', NAMES, 'made so') == 0
-    facts, outlines, _, _ = read(tmp_path / 'map.gpkg')
-    assert len(outlines) == 0 and list(facts['fields']) == ['class', 'name']
+    layer, outlines, _, _ = read(tmp_path / 'map.gpkg')
+    assert len(outlines) == 0 and list(layer['fields']) == ['class', 'name']
     assert read_polygon_settings(tmp_path / 'map.gpkg') == 'made so'
 
 

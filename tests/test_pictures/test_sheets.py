@@ -107,3 +107,17 @@ def test_wide_images_make_low_rows(tmp_path):
 def test_bad_input(tmp_path, rows, titles, options, message):
     with pytest.raises(ValueError, match=message):
         contact_sheet(rows, titles, tmp_path / 'a.png', **options)
+
+
+def test_a_sheet_that_is_interrupted_leaves_the_one_before(tmp_path, monkeypatch):
+    contact_sheet([[np.zeros((9, 9))]], ['a'], tmp_path / 'a.png')
+    before = (tmp_path / 'a.png').read_bytes()
+
+    def stop(image, path, **options):
+        path.write_bytes(b'half')
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Image.Image, 'save', stop)
+    with pytest.raises(KeyboardInterrupt):
+        contact_sheet([[np.ones((9, 9))]], ['a'], tmp_path / 'a.png')
+    assert [path.name for path in tmp_path.iterdir()] == ['a.png'] and (tmp_path / 'a.png').read_bytes() == before

@@ -24,6 +24,13 @@ def test_an_interruption_leaves_the_old_file_and_nothing_else(tmp_path):
     assert np.load(path).tolist() == [0, 1, 2] and os.listdir(tmp_path) == ['a.npy']
 
 
+def test_two_that_write_the_same_file_have_drafts_of_their_own(tmp_path):
+    with whole_file(tmp_path / 'a') as first, whole_file(tmp_path / 'a') as second:
+        first.write_text('first')
+        second.write_text('second')
+    assert first != second and (tmp_path / 'a').read_text() == 'first' and os.listdir(tmp_path) == ['a']
+
+
 def test_a_folder_in_the_place_of_the_file_is_an_error_and_leaves_nothing(tmp_path):
     (tmp_path / 'a').mkdir()
     with pytest.raises(OSError):

@@ -1,13 +1,17 @@
 """The first command of the README, at toy size: from a clone, and as make starts it."""
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from egmim_mm.engine.errors import user_errors
 from egmim_mm.study import quickstart
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,6 +71,38 @@ def test_names_of_configs_and_tools_hold_in_the_current_folder(monkeypatch, tmp_
     assert quickstart._rooted(argument) == inside
     monkeypatch.chdir(tmp_path)
     assert quickstart._rooted(argument) == elsewhere
+
+
+@pytest.mark.parametrize('step, commands', [('dapt', 1), ('scratch', 2)], ids=['alone', 'side by side'])
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_stops_its_commands(tmp_path, monkeypatch, capsys, step, commands, number):
+    script = tmp_path / 'slow.py'
+    script.write_text('import os, pathlib, sys, time\n'
+                      'pathlib.Path(sys.argv[1]).write_text(str(os.getpid()))\ntime.sleep(60)\n')
+    chain = quickstart.Quickstart(tmp_path / 'runs', tmp_path / 'data', [0], toy=True)
+
+    def train(progress, config, folder, *args):
+        if step == 'dapt' or folder.name != 'dapt':
+            chain._command(progress, folder.name, folder.with_suffix('.log'), [str(script), f'{folder}.pid'])
+
+    def stop():
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            if sum(bool(file.read_text()) for file in tmp_path.rglob('*.pid')) == commands:
+                os.kill(os.getpid(), number)  # this process alone
+                return
+            time.sleep(0.02)
+
+    monkeypatch.setattr(chain, '_train', train)
+    threading.Thread(target=stop, daemon=True).start()
+    began = time.monotonic()
+    with pytest.raises(SystemExit) as ended, user_errors('Interrupted: and so on'):
+        chain._chain(0)
+    assert ended.value.code == 130 and capsys.readouterr().err == 'Interrupted: and so on\n'
+    assert time.monotonic() - began < 40 and not chain._running
+    for file in tmp_path.rglob('*.pid'):
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(file.read_text()), 0)
 
 
 def test_make_passes_its_arguments_on(tmp_path):

@@ -199,8 +199,14 @@ def test_command_line_says_what_it_did_and_what_is_wrong(tmp_path, capsys):
                '--size', '32']
     tool.main(options)
     assert '2 scenes written, 0 were there' in capsys.readouterr().out
-    with pytest.raises(SystemExit, match='Error: .*size: 32 there, 40 asked'):
+    with pytest.raises(SystemExit, match='^Error: .*size: 32 there, 40 asked'):
         tool.main([*options[:-1], '40'])
+    with pytest.raises(SystemExit, match='^Error: size must be at least 32 px, got 31$'):
+        tool.main([*options[:-1], '31', '--overwrite'])
+    assert len(files(tmp_path)) == 5  # a size that cannot be leaves what is there
+    (tmp_path / 'file').touch()
+    with pytest.raises(SystemExit, match='^Error: .*file.*: Not a directory$'):
+        tool.main(['--out', str(tmp_path / 'file/scenes')])
 
 
 def test_interrupted_write_leaves_no_half_tile(tmp_path, monkeypatch):

@@ -1,8 +1,9 @@
 #!/usr/bin/env python
-"""Any folder of images and masks -> tiles:
+"""Any folder of images and masks, or of images alone -> tiles:
 
     python tools/dataset_converters/folder.py MY_FOLDER --out data/mine --classes road=#6EC1E4 water=#E2A929 \
         --ignore '#000000' --val 'area_5/*'
+    python tools/dataset_converters/folder.py MY_FOLDER --out data/mine
 """
 import argparse
 from collections.abc import Sequence
@@ -12,8 +13,8 @@ from egmim_mm.environment import quiet_imports
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     from egmim_mm.converters.command import add_options
-    parser = argparse.ArgumentParser(description='A folder of images and masks, colours or numbers, any raster format '
-                                     '-> tiles of 512 px. GeoTIFF stays GeoTIFF, with transform and CRS.')
+    parser = argparse.ArgumentParser(description='A folder of images, with masks in colours or numbers or without, any '
+                                     'raster format -> tiles of 512 px. GeoTIFF stays GeoTIFF, with transform and CRS.')
     add_options(parser, 'folder with the images and masks', None, 512, None, compat=False, partial=False)
     parser.add_argument('--images', default='images', help="their folder; one part may be '*' (default: %(default)s)")
     parser.add_argument('--masks', default='masks', help="their folder; one part may be '*' (default: %(default)s)")
@@ -21,15 +22,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--mask-suffix', nargs='+', help='endings of masks (default: any raster format)')
     parser.add_argument('--pair', nargs=2, metavar=('IMAGE', 'MASK'), help='patterns whose first groups are equal for '
                         "an image and its mask: 'rgb_(.+)' 'label_(.+)' (default: equal names)")
-    parser.add_argument('--classes', nargs='+', required=True, metavar='NAME[=VALUE]',
-                        help='road=#6EC1E4 ... for colours, road=3 ... for numbers, road ... for 0, 1, 2, ...')
+    parser.add_argument('--classes', nargs='+', default=(), metavar='NAME[=VALUE]', help='road=#6EC1E4 ... for '
+                        'colours, road=3 ... for numbers, road ... for 0, 1, 2, ...; left out: images alone')
     parser.add_argument('--ignore', nargs='+', default=(), metavar='VALUE', help='colours or numbers without label')
     parser.add_argument('--max-stray', type=float, default=0.0, metavar='SHARE',
                         help='share of a mask that may have other values, which become unlabelled (default: 0)')
     parser.add_argument('--tolerance', type=float, default=0.0, metavar='LEVELS',
                         help='distance in RGB up to which a colour counts as the nearest one listed (default: 0)')
     parser.add_argument('--val', nargs='+', default=(), metavar='PATTERN', help='names of validation images')
-    parser.add_argument('--unlabeled', action='store_true', help='images without mask go to img_dir/unlabeled')
+    parser.add_argument('--unlabeled', action='store_true', help='images without mask, which otherwise are an '
+                        'error, go to img_dir/unlabeled')
     parser.add_argument('--whole', action='store_true', help='do not cut: one tile for each image')
     parser.add_argument('--bands', type=int, nargs='+', help='bands of the file to keep, from 1 on')
     parser.add_argument('--nodata', metavar='VALUE|none', help='value of pixels without data, '

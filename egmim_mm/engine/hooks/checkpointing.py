@@ -1,4 +1,3 @@
-import os
 import shutil
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
 from egmim_mm.checkpoints import run_source
+from egmim_mm.records import whole_file
 from egmim_mm.registry import HOOKS
 
 
@@ -106,11 +106,9 @@ def stay_inside(message_hub: dict, folder: Path) -> None:
 def update_link(checkpoint: Path, name: str) -> Path:
     """Make ``name`` beside ``checkpoint`` point to it, atomically; a copy where links are impossible."""
     link = checkpoint.with_name(name)
-    temporary = checkpoint.with_name(f'.{name}.new')
-    temporary.unlink(missing_ok=True)
-    try:
-        temporary.symlink_to(checkpoint.name)
-    except OSError:
-        shutil.copyfile(checkpoint, temporary)
-    os.replace(temporary, link)
+    with whole_file(link) as draft:
+        try:
+            draft.symlink_to(checkpoint.name)
+        except OSError:
+            shutil.copyfile(checkpoint, draft)
     return link

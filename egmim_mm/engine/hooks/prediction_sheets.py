@@ -13,6 +13,7 @@ from PIL import Image
 from egmim_mm.datasets.plain_tiles import without_augmentation
 from egmim_mm.pictures.predictions import error_share, prediction_sheet, sheet_name
 from egmim_mm.pictures.training_data import display_image
+from egmim_mm.records import whole_file
 from egmim_mm.registry import HOOKS
 
 
@@ -79,5 +80,6 @@ class PredictionSheetsHook(Hook):
         for rank, (share, _, path, name, prediction, truth) in enumerate(ranked, 1):
             image = display_image(loader[images[path]]['img'], is_bgr)
             sheet = prediction_sheet(name, image, prediction, truth, dataset.metainfo)
-            Image.fromarray(sheet).save(self.out_dir / sheet_name(rank, None if share < 0 else share, name))
+            with whole_file(self.out_dir / sheet_name(rank, None if share < 0 else share, name)) as draft:
+                Image.fromarray(sheet).save(draft)
         runner.logger.info(f'{len(ranked)} sheets of the worst images in {self.out_dir}')

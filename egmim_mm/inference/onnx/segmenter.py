@@ -51,6 +51,8 @@ class OnnxSegmenter(PixelClassifier):
         EnvironmentProblem: onnxruntime is not installed.
     """
 
+    precision = 'float32'
+
     def __init__(self, model: str | Path | bytes, device: str | torch.device | None = None, tta: bool = False,
                  providers: Sequence | None = None) -> None:
         runtime = onnx_package('onnxruntime')
