@@ -21,8 +21,7 @@ WIDTHS, TOLERANCE, SHARE = (3, 5), 3, 0.02  # those of BoundaryMetric
 STOCK, OURS = 'a filter for each class and width', 'all classes at once'
 NOTE = ('boundary IoU of three widths and boundary F1 of images with seven classes. The baseline erodes each class for '
         "each width, as the authors' code of boundary IoU, and dilates the boundary of each class by a disk, as in "
-        'Perazzi et al., CVPR 2016, both with OpenCV. Both give the same counts. In one thread CPU time, in several '
-        'the time that passes')
+        'Perazzi et al., CVPR 2016, both with OpenCV. Both give the same counts. The first row is CPU time')
 
 Maps = tuple[np.ndarray, np.ndarray]
 
@@ -60,8 +59,8 @@ def boundary_rows(size: int = 1024, rounds: int = 5, threads: int = 1) -> list[R
     for pair in pairs:
         if not np.array_equal(*(way(pair) for way in ways.values())):
             raise RuntimeError('the two ways to count boundaries differ')
-    alone = interleaved({name: lambda way=way: way(pairs[0]) for name, way in ways.items()}, rounds,
-                        clock=time.process_time)
+    steps = {name: lambda way=way: way(pairs[0]) for name, way in ways.items()}
+    alone = interleaved(steps, rounds, clock=time.process_time)
     images = 4 * threads
 
     def serial() -> None:
