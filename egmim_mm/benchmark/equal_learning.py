@@ -87,8 +87,13 @@ def compare_learning(config: str, probe: str, out_dir: str | Path, steps: int = 
             journal.keep(key, _read_run(folder))
 
     with ThreadPoolExecutor(jobs) as pool:
-        for job in [pool.submit(run, switch, seed) for seed in seeds for switch in switches]:
-            job.result()
+        waiting = [pool.submit(run, switch, seed) for seed in seeds for switch in switches]
+        try:
+            for job in waiting:
+                job.result()
+        except BaseException:  # Ctrl-C too: what has not begun does not begin
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     document = dict(
         runs={switch: {str(seed): journal.done[f'{switch}, seed {seed}'] for seed in seeds} for switch in switches},
         config=config, probe=probe, steps=steps, seeds=list(seeds), options=list(options), threads=threads,
