@@ -26,6 +26,9 @@ class Way:
 SAME = {'optim_wrapper.type': 'egmim_mm.AutocastOptimWrapper'}
 PRETRAIN = (
     Way('EGMIM, all tokens'),
+    Way('EGMIM, visible tokens', options={'model.backbone.encode': 'visible',
+                                          'model.mask_generator.policy': 'edge_uniform',
+                                          'model.mask_generator.ratio': 0.75}),
     Way('stock SimMIM, float32', stock=True),
     Way('stock SimMIM, our precision', stock=True, options=SAME),
 )
