@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from egmim_mm.evaluation.results import is_trained
+from egmim_mm.evaluation.results_document import is_trained
 
 ROOT = Path(__file__).resolve().parents[2]
 

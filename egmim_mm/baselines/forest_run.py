@@ -21,7 +21,7 @@ from egmim_mm.colors import default_palette
 from egmim_mm.datasets.plain_tiles import LabelledImages
 from egmim_mm.datasets.samplers import LabelBudgetSampler
 from egmim_mm.evaluation.protocol import class_names, describe_labels, describe_split
-from egmim_mm.evaluation.results import describe_evaluation, results_document
+from egmim_mm.evaluation.results_document import describe_evaluation, results_document
 from egmim_mm.inference.pixel_classifier import PixelClassifier
 from egmim_mm.records.provenance import device_description, file_sha256, write_json
 from egmim_mm.registry import DATASETS
@@ -118,7 +118,7 @@ def evaluate(cfg: Config, segmenter: PixelClassifier, part: str, work_dir: str |
         work_dir: Folder of the counts of each image.
 
     Returns:
-        As :func:`~egmim_mm.evaluation.results.describe_evaluation`, with ``evaluation_s``.
+        As :func:`~egmim_mm.evaluation.results_document.describe_evaluation`, with ``evaluation_s``.
 
     Raises:
         ValueError: The data set has other classes than the model.

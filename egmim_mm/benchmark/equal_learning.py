@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from egmim_mm.environment import SHIPPED
-from egmim_mm.evaluation.results import is_trained
+from egmim_mm.evaluation.results_document import is_trained
 from egmim_mm.records.provenance import git_state, package_versions, write_json
 from egmim_mm.records.tables import print_table
 from egmim_mm.records.whole_files import whole_file, write_whole

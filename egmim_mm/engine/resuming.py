@@ -7,7 +7,8 @@ from mmengine.logging import print_log
 
 from egmim_mm.checkpoints import CheckpointError, newest_checkpoint, read_checkpoint
 from egmim_mm.checks import LaunchError
-from egmim_mm.evaluation.results import META_KEY, is_trained
+from egmim_mm.evaluation.results import META_KEY
+from egmim_mm.evaluation.results_document import is_trained
 from egmim_mm.processes import rank_and_size
 
 from .launch import settle_learning_rate

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from egmim_mm.datasets.plain_tiles import file_tiles
 from egmim_mm.environment import SHIPPED as ROOT
-from egmim_mm.evaluation.results import is_trained
+from egmim_mm.evaluation.results_document import is_trained
 from egmim_mm.pictures import draw_sheet
 from egmim_mm.pictures.pretraining import as_rows, load_model, prediction_rows, reconstruction_panels
 from egmim_mm.records import whole_file, write_whole

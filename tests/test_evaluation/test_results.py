@@ -13,7 +13,7 @@ from torch import nn
 
 from egmim_mm.evaluation import ResultsHook, SegmentationMetric
 from egmim_mm.evaluation.per_image import read_per_image
-from egmim_mm.evaluation.results import describe_evaluation
+from egmim_mm.evaluation.results_document import describe_evaluation
 from egmim_mm.records.provenance import file_sha256
 
 CLASSES = ('road', 'roof', 'tree')
