@@ -35,7 +35,7 @@ def swin(kind: str, folder: Path) -> Segmenter:
                                    bgr_to_rgb=True),
             backbone=dict(type=f'egmim_mm.{kind}', window_size=4 if kind.endswith('V2') else 7, out_indices=(0, 1),
                           arch=dict(embed_dims=8, depths=[1, 2], num_heads=[1, 2])),
-            decode_head=dict(type='UPerHead', in_channels=[8, 16], in_index=[0, 1], pool_scales=(1, 3), channels=8,
+            decode_head=dict(type='egmim_mm.UPerHead', in_channels=[8, 16], in_index=[0, 1], pool_scales=(1, 3), channels=8,
                              num_classes=3, align_corners=False, norm_cfg=dict(type='SyncBN')),
             auxiliary_head=dict(type='FCNHead', in_channels=16, in_index=1, channels=8, num_classes=3),
             train_cfg=dict(), test_cfg=dict(mode='slide', crop_size=(64, 64), stride=(48, 48))),
