@@ -18,6 +18,7 @@ from egmim_mm.records.whole_files import write_whole
 from egmim_mm.registry import MODELS
 from egmim_mm.synthetic import CLASSES, METAINFO
 
+from .finetune_step import stock_upernet
 from .pretrain_step import egmim_model, stock_simmim
 
 __all__ = ['TOY_ARCH', 'build_runner', 'pretraining_like', 'training_config']
@@ -25,9 +26,6 @@ __all__ = ['TOY_ARCH', 'build_runner', 'pretraining_like', 'training_config']
 BASES = dict(pretrain=('datasets/unlabeled.py', 'schedules/dapt.py', 'pretrain_runtime.py'),
              finetune=('datasets/segmentation.py', 'schedules/finetune.py', 'segmentation_runtime.py'))
 TOY_ARCH = dict(embed_dims=16, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2])
-# What our configs and mmseg's have in common
-PREPROCESSOR = ('mean', 'std', 'bgr_to_rgb', 'pad_val', 'seg_pad_val', 'size')
-HEAD = ('in_index', 'channels', 'dropout_ratio', 'num_classes', 'norm_cfg', 'align_corners')
 # Hooks that act at intervals of hundreds of steps; a short run would show their first time alone
 RARE = ('checkpoint', 'reconstruction', 'health', 'results', 'predictions')
 # What mmpretrain's simmim_swin-*.py and mmseg's swin-*_upernet_*.py state
@@ -150,7 +148,7 @@ def _stock_simmim(ours: Config, job: Mapping[str, Any]) -> Config:
 def _stock_upernet(ours: Config, job: Mapping[str, Any]) -> Config:
     """As mmseg's configs of UperNet with Swin for aerial data sets: whole tiles are decoded, scaled, then cropped."""
     init_default_scope('mmseg')
-    model, size = ours.model.to_dict(), job['size']
+    size = job['size']
     crop = next(step for step in ours.train_dataloader.dataset.pipeline if 'crop_size' in step)
     pipeline = [
         dict(type='LoadImageFromFile'),
@@ -164,22 +162,8 @@ def _stock_upernet(ours: Config, job: Mapping[str, Any]) -> Config:
     ]
     dataset = dict(type='BaseSegDataset', data_root=str(job['tiles']), img_suffix='.png', metainfo=dict(METAINFO),
                    data_prefix=dict(img_path='img_dir/train', seg_map_path='ann_dir/train'), pipeline=pipeline)
-    built = MODELS.build(deepcopy(model['backbone']))
-    widths = [int(width) for width in built.num_features]
-    settings = built.arch_settings
-    preprocessor = {key: model['data_preprocessor'][key] for key in PREPROCESSOR}
-    model.update(type='EncoderDecoder', data_preprocessor=dict(preprocessor, type='SegDataPreProcessor'), backbone=dict(
-        type='SwinTransformer', embed_dims=settings['embed_dims'], depths=settings['depths'],
-        num_heads=settings['num_heads'], window_size=model['backbone']['window_size'],
-        pretrain_img_size=model['backbone']['img_size'], drop_path_rate=model['backbone']['drop_path_rate']))
-    for name, (kind, in_channels, keys) in dict(decode_head=('UPerHead', widths, ('pool_scales', )), auxiliary_head=(
-            'FCNHead', widths[2], ('num_convs', 'concat_input'))).items():
-        head = model[name]
-        model[name] = {key: head[key] for key in (*HEAD, *keys)} | dict(
-            type=kind, in_channels=in_channels,
-            loss_decode=dict(type='CrossEntropyLoss', loss_weight=head['loss_decode']['loss_weight']))
-    return _stock(ours, 'mmseg', model, dict(sampler=dict(type='InfiniteSampler', shuffle=True), dataset=dataset),
-                  'upernet')
+    return _stock(ours, 'mmseg', stock_upernet(ours.model),
+                  dict(sampler=dict(type='InfiniteSampler', shuffle=True), dataset=dataset), 'upernet')
 
 
 def _stock(ours: Config, scope: str, model: dict, loader: dict, decay: str) -> Config:
