@@ -6,8 +6,11 @@
 """
 import argparse
 
-from egmim_mm.baselines.commands import COMMANDS
 from egmim_mm.environment import quiet_imports
+
+quiet_imports()
+
+from egmim_mm.baselines.commands import COMMANDS  # noqa: E402
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -17,7 +20,6 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(argv=None) -> None:
-    quiet_imports()
     args = parse_args(argv)
     # here: --help must not wait for torch
     from mmengine.logging import MMLogger

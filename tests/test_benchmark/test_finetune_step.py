@@ -40,7 +40,9 @@ def test_stock_computes_what_ours_computes(config):
             losses.append(step())
         assert losses[0].keys() == losses[1].keys()
         for name, value in losses[0].items():
-            assert value.item() == pytest.approx(losses[1][name].item(), rel=1e-4), name
+            # per cent: a pixel of two classes alike may go to either
+            near = dict(abs=0.2) if 'acc' in name else dict(rel=1e-4)
+            assert value.item() == pytest.approx(losses[1][name].item(), **near), name
     assert losses[0]['loss'].item() > 1
 
 

@@ -117,7 +117,7 @@ def test_stock_sees_the_images_of_the_config(configs, tiles, tmp_path):
 
 @pytest.mark.parametrize('way', [OURS, STOCK], ids=['ours', 'stock'])
 def test_checkpoints_on_the_way_can_be_probed(configs, tmp_path, way):
-    options = {'train_dataloader.batch_size': 2}
+    options = {'train_dataloader.batch_size' if way.stock else 'train_cfg.global_batch': 2}
     seconds = train_to_checkpoints(dict(config=configs[0], stock=way.stock, options=options, iterations=4, interval=2,
                                         seed=0, work_dir=str(tmp_path)))
     assert list(seconds) == [2, 4] and 0 < seconds[2] < seconds[4]

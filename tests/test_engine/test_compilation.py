@@ -24,11 +24,12 @@ ARCH = dict(embed_dims=8, depths=[2, 1, 1, 1], num_heads=[1, 2, 2, 2])
 
 @pytest.fixture
 def warnings(monkeypatch):
-    """Warnings in the log of the run."""
+    """What the log of the run says of compiling."""
     lines = []
     logger = MMLogger.get_instance('test_compilation')
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: lines.append(record.getMessage())
+    handler.addFilter(lambda record: record.getMessage().startswith('compile'))
     logger.addHandler(handler)
     yield lines
     logger.removeHandler(handler)
@@ -37,6 +38,7 @@ def warnings(monkeypatch):
 @pytest.fixture(autouse=True)
 def fresh():
     torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
     yield
     torch._dynamo.reset()
 
