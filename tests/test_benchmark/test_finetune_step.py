@@ -39,10 +39,9 @@ def test_stock_computes_what_ours_computes(config):
             torch.manual_seed(0)  # of drop path and dropout
             losses.append(step())
         assert losses[0].keys() == losses[1].keys()
-        for name, value in losses[0].items():
-            # per cent: a pixel of two classes alike may go to either
-            near = dict(abs=0.2) if 'acc' in name else dict(rel=1e-4)
-            assert value.item() == pytest.approx(losses[1][name].item(), **near), name
+        # not the accuracies: a pixel of two classes alike goes to either by rounding (values: test_segmentation_heads)
+        for name in (name for name in losses[0] if 'loss' in name):
+            assert losses[0][name].item() == pytest.approx(losses[1][name].item(), rel=1e-4), name
     assert losses[0]['loss'].item() > 1
 
 
