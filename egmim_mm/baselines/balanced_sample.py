@@ -38,7 +38,7 @@ def balanced_shares(counts: np.ndarray, total: int) -> np.ndarray:
 
 def tile_generator(seed: int, name: str) -> np.random.Generator:
     """Random numbers of one tile: they depend on nothing but the seed and its name."""
-    return np.random.default_rng([seed, int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest())])
+    return np.random.default_rng([seed, int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), 'big')])
 
 
 def draw_places(labels: np.ndarray, wanted: Sequence[int], generator: np.random.Generator) -> list[np.ndarray]:

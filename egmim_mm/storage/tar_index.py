@@ -81,9 +81,10 @@ def _scan(path: str, stamp: tuple[int, int]) -> ShardIndex:
     key_numbers: dict[str, int] = {}
     try:
         with tarfile.open(path, 'r:') as archive:
+            empty = archive.firstmember is None  # Python 3.10 fails in the next of an empty archive
             while True:
                 try:
-                    member = archive.next()
+                    member = None if empty else archive.next()
                 except (tarfile.TarError, OSError) as error:
                     damage = f'truncated or damaged ({error})'
                     break

@@ -1,5 +1,6 @@
 """Random windows of rasters: the pixels of the file, decoded once, no-data avoided, 16 bits scaled as measured."""
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -213,7 +214,7 @@ def test_a_full_disk_leaves_no_half_cache(write_tif, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr(raster_cache.os, 'replace', full)
+    monkeypatch.setattr(Path, 'replace', full)
     with pytest.raises(TileReadError, match='a.tif: cannot be decoded to .*No space left.*cache_dir=None'):
         crops(tmp_path)
     assert not list((tmp_path / '.egmim_cache').iterdir())
