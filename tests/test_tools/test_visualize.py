@@ -30,8 +30,8 @@ def sheet(call, tmp_path, capsys):
     return draw
 
 
-# Mean difference, of 255: matplotlib 3.10 (Python 3.10) enlarges 3.5 times with other edges than Pillow
-SAME = 6
+# Where an image of 64 px shows its pixels; at their edges matplotlib 3.10 (Python 3.10) and Pillow round differently
+CENTRES = np.ix_(*[((np.arange(64) + 0.5) * WIDTH / 64).astype(int)] * 2)
 
 
 def panel(sheet, row, column, lines=1, height=WIDTH):
@@ -64,7 +64,7 @@ def test_edges_of_the_training_data(tiny, sheet):
     drawn = sheet('edges', tiny.egmim, '--num', 2, '--size', 64)
     assert columns(drawn) == 2
     for row, index in enumerate((0, 7)):  # the first and the last of eight
-        assert np.abs(panel(drawn, row, 0, lines=2) - original(tiny, index)).mean() < SAME
+        assert np.abs(panel(drawn, row, 0, lines=2) - original(tiny, index))[CENTRES].mean() < 3
     assert sheet('edges', tiny.egmim, '--num', 1, '--operators', 'gaussian_sobel', 'sobel').shape[1] > drawn.shape[1]
 
 
@@ -73,7 +73,7 @@ def test_masks_of_several_policies_on_named_images(tiny, sheet):
     drawn = sheet('masks', tiny.simmim, '--images', *images, '--num', 1, '--size', 64, '--seeds', 0, '--progress', 1,
                   0.5, '--policies', 'random', 'edge_adaptive')
     assert columns(drawn) == 2 + 4
-    assert np.abs(panel(drawn, 0, 0, lines=3) - original(tiny, 3)).mean() < SAME
+    assert np.abs(panel(drawn, 0, 0, lines=3) - original(tiny, 3))[CENTRES].mean() < 3
     hidden = (panel(drawn, 0, 2, lines=3) == 128).all(2)
     assert hidden.mean() == pytest.approx(0.5, abs=0.02)  # 60 % of four cells, rounded
     shown = panel(drawn, 0, 0, lines=3)
