@@ -18,7 +18,7 @@ from egmim_mm.environment import quiet_imports
 
 quiet_imports()
 
-from egmim_mm.benchmark.loading_commands import COMMANDS  # noqa: E402
+from egmim_mm.study.learning_commands import COMMANDS  # noqa: E402
 
 
 def parse_args(argv=None) -> argparse.Namespace:

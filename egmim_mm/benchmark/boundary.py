@@ -27,16 +27,8 @@ Maps = tuple[np.ndarray, np.ndarray]
 
 
 def measure(argument: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Rows for the table of speeds.
-
-    Args:
-        argument: ``threads`` of the second row and ``toy`` (small images).
-
-    Returns:
-        Rows as dicts.
-    """
-    toy = argument['toy']
-    return [asdict(row) for row in boundary_rows(128 if toy else 1024, 2 if toy else 5, argument['threads'])]
+    """The rows as dicts, with ``threads``, for a child process."""
+    return [asdict(row) for row in boundary_rows(threads=argument['threads'])]
 
 
 def boundary_rows(size: int = 1024, rounds: int = 5, threads: int = 1) -> list[Row]:

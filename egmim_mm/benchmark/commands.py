@@ -1,12 +1,48 @@
 """The subcommands of ``tools/benchmark.py``; heavy imports stand in the runs, so that ``--help`` is fast."""
 import argparse
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from egmim_mm.subcommands import Subcommands, add_cfg_options, add_device, read_config
 
 __all__ = ['COMMANDS']
 
 COMMANDS = Subcommands()
+Measure = Callable[[argparse.Namespace], dict[str, Any]]
+
+
+def _timing(name: str, configure: Callable[[argparse.ArgumentParser], None], by_config: bool = False,
+            **texts: str) -> Callable[[Measure], Measure]:
+    """Decorator of a subcommand that prints a table and returns what is written as JSON in the folder ``--out``.
+
+    Args:
+        name: Of the subcommand, and of the file.
+        configure: Adds its other options.
+        by_config: The folder is named after the config by default, not after the subcommand.
+        **texts: See :meth:`Subcommands.register`.
+    """
+    stem = name.replace('-', '_')
+
+    def options(parser: argparse.ArgumentParser) -> None:
+        configure(parser)
+        parser.add_argument('--out', help=f'folder of {stem}.json (default: work_dirs/benchmark/'
+                            f'{"<config name>" if by_config else stem})')
+
+    def keep(measure: Measure) -> Measure:
+
+        @COMMANDS.register(name, options, **texts)
+        def run(args: argparse.Namespace) -> None:
+            from egmim_mm.records.provenance import git_state, package_versions, write_json
+            document = measure(args)
+            path = Path(args.out or f'work_dirs/benchmark/{Path(args.config).stem if by_config else stem}',
+                        f'{stem}.json')
+            write_json(path, dict(document, versions=package_versions(), git=git_state()))
+            print(f'wrote {path}')
+
+        return measure
+
+    return keep
 
 
 def _pretrain_options(parser: argparse.ArgumentParser) -> None:
@@ -17,22 +53,20 @@ def _pretrain_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--amp', action='store_true', help='bfloat16 mixed precision (ignored without a GPU)')
     parser.add_argument('--profile', action='store_true', help='also time the parts of a step')
     add_device(parser)
-    parser.add_argument('--out', help='folder of pretrain.json (default: work_dirs/benchmark/<config name>)')
     add_cfg_options(parser)
 
 
-@COMMANDS.register('pretrain', _pretrain_options,
-                   help='training step of EGMIM against stock SimMIM with the same backbone',
-                   description="Time EGMIM's training step against that of MMPretrain's SimMIM with the same "
-                   'backbone, batch, precision and optimiser, in turn, and print the ratio.')
-def _pretrain(args: argparse.Namespace) -> None:
+@_timing('pretrain', _pretrain_options, by_config=True,
+         help='training step of EGMIM against stock SimMIM with the same backbone',
+         description="Time EGMIM's training step against that of MMPretrain's SimMIM with the same "
+         'backbone, batch, precision and optimiser, in turn, and print the ratio.')
+def _pretrain(args: argparse.Namespace) -> dict[str, Any]:
     from .pretrain import compare_steps, print_comparison
     from .timing import keep_freed_memory
     keep_freed_memory()
-    out_dir = args.out or f'work_dirs/benchmark/{Path(args.config).stem}'
-    print_comparison(compare_steps(read_config(args), out_dir, args.batch, args.size, args.steps, args.amp,
-                                   args.device, args.profile))
-    print(f'wrote {out_dir}/pretrain.json')
+    document = compare_steps(read_config(args), args.batch, args.size, args.steps, args.amp, args.device, args.profile)
+    print_comparison(document)
+    return document
 
 
 def _data_options(parser: argparse.ArgumentParser) -> None:
@@ -40,36 +74,35 @@ def _data_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--crop', type=int, default=224, help='(default: %(default)s)')
     parser.add_argument('--crops', type=int, default=2000, help='(default: %(default)s)')
     parser.add_argument('--rotate', action='store_true', help='turn the crops of the raster by any angle')
-    parser.add_argument('--out', default='work_dirs/benchmark/data', help='folder of data.json (default: %(default)s)')
 
 
-@COMMANDS.register('data', _data_options, help='random crops of a decoded raster against PNG tiles',
-                   description='Make a raster of synthetic scenes, decode it once as RasterCrops does, and time random '
-                   "crops of it against loading 512-px PNG tiles with mmcv's loader, in turn.")
-def _data(args: argparse.Namespace) -> None:
+@_timing('data', _data_options, help='random crops of a decoded raster against PNG tiles',
+         description='Make a raster of synthetic scenes, decode it once as RasterCrops does, and time random '
+         "crops of it against loading 512-px PNG tiles with mmcv's loader, in turn.")
+def _data(args: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from .crops import compare_loading, print_loading
     torch.set_num_threads(1)  # CPU time can then be measured, which other processes do not distort
-    print_loading(compare_loading(args.out, args.size, args.crop, args.crops, rotate=args.rotate))
-    print(f'wrote {args.out}/data.json')
+    document = compare_loading(args.size, args.crop, args.crops, rotate=args.rotate)
+    print_loading(document)
+    return document
 
 
 def _start_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--files', type=int, default=1_000_000, help='images in folders (default: %(default)s)')
     parser.add_argument('--shards', type=int, default=100, help='tar archives of 1000 images (default: %(default)s)')
     parser.add_argument('--folder', help='where the temporary files go (default: that of the system)')
-    parser.add_argument('--out', default='work_dirs/benchmark/start',
-                        help='folder of start.json (default: %(default)s)')
 
 
-@COMMANDS.register('start', _start_options, help='how long UnlabeledTiles takes to list a large corpus',
-                   description='Make tiny images in a temporary folder, and the same kind of images in tar shards, and '
-                   'time the first and the second start of UnlabeledTiles on both.')
-def _start(args: argparse.Namespace) -> None:
+@_timing('start', _start_options, help='how long UnlabeledTiles takes to list a large corpus',
+         description='Make tiny images in a temporary folder, and the same kind of images in tar shards, and '
+         'time the first and the second start of UnlabeledTiles on both.')
+def _start(args: argparse.Namespace) -> dict[str, Any]:
     from .start import measure_starts, print_starts
-    print_starts(measure_starts(args.out, args.files, args.shards, args.folder))
-    print(f'wrote {args.out}/start.json')
+    document = measure_starts(args.files, args.shards, args.folder)
+    print_starts(document)
+    return document
 
 
 def _predict_options(parser: argparse.ArgumentParser) -> None:
@@ -85,16 +118,14 @@ def _predict_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--batch', type=int, help='our windows at once (default: 8 on a GPU, 1 on a CPU)')
     parser.add_argument('--rounds', type=int, default=5, help='timings of each way (default: %(default)s)')
     add_device(parser)
-    parser.add_argument('--out', default='work_dirs/benchmark/predict',
-                        help='folder of predict.json (default: %(default)s)')
     add_cfg_options(parser)
 
 
-@COMMANDS.register('predict', _predict_options, help="our maps against MMSegmentation's slide inference",
-                   description="Time our prediction against MMSegmentation's slide inference with the same model, "
-                   'tiles and windows, in turn, with the mIoU of both. The stride of its crops is two thirds of the '
-                   'window.')
-def _predict(args: argparse.Namespace) -> None:
+@_timing('predict', _predict_options, help="our maps against MMSegmentation's slide inference",
+         description="Time our prediction against MMSegmentation's slide inference with the same model, "
+         'tiles and windows, in turn, with the mIoU of both. The stride of its crops is two thirds of the '
+         'window.')
+def _predict(args: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from egmim_mm.inference import Segmenter
@@ -105,24 +136,65 @@ def _predict(args: argparse.Namespace) -> None:
     segmenter = Segmenter(cfg, args.checkpoint, args.device)
     tiles = list(test_tiles(cfg, args.tiles)) if args.test_data else synthetic_tiles(
         args.tiles, args.size, segmenter.classes)
-    print_predictions(compare_predictions(segmenter, tiles, args.out, args.window, args.overlap, args.batch,
-                                          args.rounds, dict(config=args.config, checkpoint=args.checkpoint)))
-    print(f'wrote {args.out}/predict.json')
+    document = compare_predictions(segmenter, tiles, args.window, args.overlap, args.batch, args.rounds)
+    print_predictions(document)
+    return dict(document, config=args.config, checkpoint=args.checkpoint)
 
 
 def _predict_memory_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--sizes', type=int, nargs='+', default=[2000, 10_000], metavar='PX',
                         help='sides of the rasters; the first is compared with (default: 2000 10000)')
     parser.add_argument('--window', type=int, default=512, metavar='PX', help='(default: %(default)s)')
-    parser.add_argument('--out', default='work_dirs/benchmark/predict_memory',
-                        help='folder of predict_memory.json (default: %(default)s)')
 
 
-@COMMANDS.register('predict-memory', _predict_memory_options,
-                   help='peak memory of maps of a small and a large raster',
-                   description='Map square rasters of synthetic scenes with a toy model, each in a fresh process on '
-                   'the CPU, and print the peak memory of the process.')
-def _predict_memory(args: argparse.Namespace) -> None:
+@_timing('predict-memory', _predict_memory_options,
+         help='peak memory of maps of a small and a large raster',
+         description='Map square rasters of synthetic scenes with a toy model, each in a fresh process on '
+         'the CPU, and print the peak memory of the process.')
+def _predict_memory(args: argparse.Namespace) -> dict[str, Any]:
     from .predict_memory import compare_memory, print_memory
-    print_memory(compare_memory(args.out, args.sizes, args.window))
-    print(f'wrote {args.out}/predict_memory.json')
+    document = compare_memory(args.sizes, args.window)
+    print_memory(document)
+    return document
+
+
+def _wait_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--workers', type=int, default=2, help='loader processes (default: %(default)s)')
+    parser.add_argument('--tiles', type=int, nargs='+', default=[512, 1024], metavar='PX',
+                        help='sides of the tiles (default: 512 1024)')
+    parser.add_argument('--rounds', type=int, default=2, help='runs of each (default: %(default)s)')
+    parser.add_argument('--steps', type=int, default=12, help='timed steps of a run (default: %(default)s)')
+    parser.add_argument('--toy', action='store_true', help='a tiny model on tiles of 128 px')
+
+
+@_timing('wait', _wait_options, help='share of a training in which it waits for data',
+         description='Run short trainings of the nano models with 128-px crops of large tiles, ours and the '
+         "stock toolchain's in turn, and print how much of their time they wait for their loaders.")
+def _wait(args: argparse.Namespace) -> dict[str, Any]:
+    import torch
+
+    from .data_wait import wait_rows
+    from .rows import print_rows
+    rows = wait_rows(args.workers, args.rounds, args.steps, tuple(args.tiles), args.toy)
+    return print_rows(rows, torch.device('cpu'), torch.get_num_threads())
+
+
+def _boundary_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--size', type=int, default=1024, metavar='PX',
+                        help='side of the images (default: %(default)s)')
+    parser.add_argument('--rounds', type=int, default=5, help='timings of each (default: %(default)s)')
+    parser.add_argument('--threads', type=int, help='threads of the metric (default: one for each core)')
+
+
+@_timing('boundaries', _boundary_options, help='boundary metrics of an image',
+         description='Time the counts of boundary IoU and boundary F1 of an image of seven classes against '
+         'a filter for each class and width, and those of several images in threads.')
+def _boundaries(args: argparse.Namespace) -> dict[str, Any]:
+    import torch
+
+    from egmim_mm.cores import cores_per_process
+
+    from .boundary import boundary_rows
+    from .rows import print_rows
+    threads = args.threads or cores_per_process()
+    return print_rows(boundary_rows(args.size, args.rounds, threads), torch.device('cpu'), threads)

@@ -11,7 +11,6 @@ from PIL import Image
 from rasterio.windows import Window
 
 from egmim_mm.datasets import RandomScaledCrop, RasterCrops
-from egmim_mm.records.provenance import git_state, package_versions, write_json
 from egmim_mm.records.tables import print_table
 from egmim_mm.storage.rasters import open_raster
 
@@ -21,12 +20,11 @@ from .toy_raster import TILE, write_raster
 RASTER, PNG = 'RasterCrops, decoded', 'PNG tiles, mmcv'
 
 
-def compare_loading(out_dir: str | Path, size: int = 10_000, crop: int = 224, crops: int = 2000,
-                    tiles: int = 32, rotate: bool = False) -> dict[str, Any]:
-    """Make a raster of synthetic scenes and PNG tiles of it, time crops of both in turn, write ``data.json``.
+def compare_loading(size: int = 10_000, crop: int = 224, crops: int = 2000, tiles: int = 32,
+                    rotate: bool = False) -> dict[str, Any]:
+    """Make a raster of synthetic scenes and PNG tiles of it, time crops of both in turn.
 
     Args:
-        out_dir: Folder of the file. The raster, its decoded form and the tiles are temporary.
         size: Side of the raster, px, at least 512.
         crop: Side of a crop, px; the scale is drawn from 0.67 to 1.5.
         crops: Crops of each kind.
@@ -52,11 +50,9 @@ def compare_loading(out_dir: str | Path, size: int = 10_000, crop: int = 224, cr
         seconds = interleaved({RASTER: lambda: dataset[0], PNG: png}, crops, warmup=10, clock=clock)
         after = peak_memory()
     rows = {kind: dict(seconds_each=each, crops_per_s=len(each) / sum(each)) for kind, each in seconds.items()}
-    document = dict(rows=rows, ratio=paired_ratio(seconds[PNG], seconds[RASTER]), decode_seconds=decoding,
-                    peak_memory_bytes=dict(before=before, after=after), size=size, crop=crop, crops=crops, tiles=tiles,
-                    rotate=rotate, clock=name, versions=package_versions(), git=git_state())
-    write_json(Path(out_dir, 'data.json'), document)
-    return document
+    return dict(rows=rows, ratio=paired_ratio(seconds[PNG], seconds[RASTER]), decode_seconds=decoding,
+                peak_memory_bytes=dict(before=before, after=after), size=size, crop=crop, crops=crops, tiles=tiles,
+                rotate=rotate, clock=name)
 
 
 def _write_tiles(path: Path, folder: Path, number: int) -> list[str]:

@@ -24,15 +24,8 @@ NOTE = ('share of the time of training in which its process waits for its loader
 
 
 def measure(argument: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Rows for the table of speeds.
-
-    Args:
-        argument: ``workers`` of a loader and ``toy`` (a tiny model on small tiles).
-
-    Returns:
-        Rows as dicts.
-    """
-    return [asdict(row) for row in wait_rows(argument['workers'], toy=argument['toy'])]
+    """The rows as dicts, with ``workers``, for a child process."""
+    return [asdict(row) for row in wait_rows(argument['workers'])]
 
 
 def wait_rows(workers: int, rounds: int = 2, steps: int = 12, tiles: tuple[int, ...] = TILES,

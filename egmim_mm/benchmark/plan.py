@@ -105,7 +105,7 @@ def _first_of_both(ways: tuple[Way, ...]) -> tuple[Way, Way]:
 
 
 # Timings with rows of their own: name -> function in a child process, and minutes on two cores. It takes a dict of
-# `device`, `threads`, `workers` and `toy` and returns a list of what dataclasses.asdict makes of a Row.
+# `threads` and `workers` and returns a list of what dataclasses.asdict makes of a Row.
 FUNCTIONS: dict[str, tuple[str, float]] = {
     'boundaries': ('egmim_mm.benchmark.boundary:measure', 1),
     'data-wait': ('egmim_mm.benchmark.data_wait:measure', 8),

@@ -1,6 +1,6 @@
 """Speed and accuracy of our maps against MMSegmentation's slide inference: the same model, tiles and windows."""
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from egmim_mm.band_order import swap_rgb_bgr
-from egmim_mm.datasets import LoadTile
+from egmim_mm.datasets.plain_tiles import LabelledImages
 from egmim_mm.evaluation.bootstrap import bootstrap_confusions
 from egmim_mm.evaluation.confusion import confusion_matrix, segmentation_scores
 from egmim_mm.inference import Segmenter
@@ -17,10 +17,8 @@ from egmim_mm.inference.blending import Grid
 from egmim_mm.inference.segmenter import usual_batch
 from egmim_mm.inference.stock_slide import slide_stride, slide_windows, stock_slide
 from egmim_mm.inference.windows import check_window
-from egmim_mm.records.provenance import device_description, git_state, package_versions, write_json
+from egmim_mm.records.provenance import device_description
 from egmim_mm.records.tables import print_table
-from egmim_mm.registry import DATASETS
-from egmim_mm.storage.mask_values import read_mask
 from egmim_mm.synthetic import CLASSES, make_scene
 
 from .timing import device_clock, interleaved, paired_ratio
@@ -80,12 +78,9 @@ def test_tiles(cfg: Config, count: int) -> Iterator[LabelledTile]:
     if not cfg.get('test_dataloader'):
         raise ValueError(f'{cfg.filename} has no test data')
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        dataset = DATASETS.build(dict(cfg.test_dataloader.dataset, pipeline=[]))
-    load = LoadTile()
-    for index in range(min(count, len(dataset))):
-        info = dataset.get_data_info(index)
-        image = load(dict(info))['img']
-        yield LabelledTile(swap_rgb_bgr(image), read_mask(info['seg_map_path'], info['mask_table']))
+        images = LabelledImages(cfg.test_dataloader.dataset)
+    for image, mask in islice(images, count):
+        yield LabelledTile(swap_rgb_bgr(image), mask)
 
 
 def prediction_ways(segmenter: Segmenter, window: int, overlap: float, batch: int) -> dict[str, Way]:
@@ -127,10 +122,9 @@ def miou_gain(ours: np.ndarray, stock: np.ndarray, classes: Sequence[str], draws
     return dict(value=gain((ours.sum(0), stock.sum(0))), low=float(low), high=float(high))
 
 
-def compare_predictions(segmenter: Segmenter, tiles: Sequence[LabelledTile], out_dir: str | Path,
-                        window: int | None = None, overlap: float = 0.25, batch: int | None = None, rounds: int = 5,
-                        origin: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Time the ways in turn and write ``predict.json``.
+def compare_predictions(segmenter: Segmenter, tiles: Sequence[LabelledTile], window: int | None = None,
+                        overlap: float = 0.25, batch: int | None = None, rounds: int = 5) -> dict[str, Any]:
+    """Time the ways in turn.
 
     From an image in memory to its class map in memory: files are read and written by neither. The stride of
     MMSegmentation's crops is two thirds of the window.
@@ -138,14 +132,12 @@ def compare_predictions(segmenter: Segmenter, tiles: Sequence[LabelledTile], out
     Args:
         segmenter: The model.
         tiles: Each is predicted once in a round.
-        out_dir: Folder of the file.
         window: Side of the windows, px; the config's by default.
         overlap, batch: Of our way; by default the batch of :func:`usual_batch`.
         rounds: Timings of each way.
-        origin: Where the model comes from, for the file.
 
     Returns:
-        What is written. ``rows``: name -> ``seconds`` (median of the rounds, all tiles), ``pixels_per_s``,
+        ``rows``: name -> ``seconds`` (median of the rounds, all tiles), ``pixels_per_s``,
         ``windows``, ``seconds_per_window``, ``speedup`` (times as fast as MMSegmentation: median and 95 % interval),
         ``mIoU`` and ``OA`` (per cent), ``mIoU_gain`` (over MMSegmentation: value and 95 % interval under resampling of
         squares of 512 px), ``agreement`` (share of pixels with MMSegmentation's class).
@@ -181,13 +173,11 @@ def compare_predictions(segmenter: Segmenter, tiles: Sequence[LabelledTile], out
             mIoU_gain=miou_gain(counts[name], counts[STOCK], segmenter.classes),
             agreement=float(np.mean([(a == b).mean() for a, b in zip(maps[name], maps[STOCK])])),
             seconds_each=seconds[name])
-    document = dict(
+    return dict(
         benchmark='predict', weights_sha256=segmenter.weights_sha256, window=window, stride=slide_stride(window),
         overlap=overlap, batch=batch, rounds=rounds, sizes=[list(tile.mask.shape) for tile in tiles],
-        classes=list(segmenter.classes), clock=clock_name, baseline=STOCK, rows=rows, **(origin or {}),
-        device=device_description(segmenter.device), versions=package_versions(), git=git_state())
-    write_json(Path(out_dir, 'predict.json'), document)
-    return document
+        classes=list(segmenter.classes), clock=clock_name, baseline=STOCK, rows=rows,
+        device=device_description(segmenter.device))
 
 
 def print_predictions(document: dict[str, Any]) -> None:

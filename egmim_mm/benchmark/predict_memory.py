@@ -11,7 +11,6 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from egmim_mm.inference import Segmenter, predict_raster
-from egmim_mm.records.provenance import git_state, package_versions, write_json
 from egmim_mm.records.tables import print_table
 from egmim_mm.registry import MODELS
 
@@ -33,12 +32,10 @@ TOY = dict(
     test_dataloader=dict(dataset=dict(type='egmim_mm.SegmentationTiles', metainfo=dict(classes=CLASSES))))
 
 
-def compare_memory(out_dir: str | Path, sizes: Sequence[int] = (2000, 10_000), window: int = 512,
-                   overlap: float = 0.25) -> dict[str, Any]:
-    """Map square rasters of synthetic scenes on the CPU, with one thread, and write ``predict_memory.json``.
+def compare_memory(sizes: Sequence[int] = (2000, 10_000), window: int = 512, overlap: float = 0.25) -> dict[str, Any]:
+    """Map square rasters of synthetic scenes on the CPU, with one thread.
 
     Args:
-        out_dir: Folder of the file; rasters and maps are temporary.
         sizes: Sides of the rasters, px, at least 512; the first is what the others are compared with.
         window, overlap: Of the windows.
 
@@ -57,9 +54,7 @@ def compare_memory(out_dir: str | Path, sizes: Sequence[int] = (2000, 10_000), w
                 before, after = fresh.submit(_measure, str(checkpoint), str(raster), window, overlap).result()
             rows.append(dict(size=size, before_bytes=before, peak_memory_bytes=after,
                              ratio=after / (rows[0]['peak_memory_bytes'] if rows else after)))
-    document = dict(rows=rows, window=window, overlap=overlap, versions=package_versions(), git=git_state())
-    write_json(Path(out_dir, 'predict_memory.json'), document)
-    return document
+    return dict(rows=rows, window=window, overlap=overlap)
 
 
 def _measure(checkpoint: str, raster: str, window: int, overlap: float) -> tuple[int, int]:

@@ -1,15 +1,14 @@
-"""Compare the training steps of EGMIM and of stock SimMIM as a pretraining config describes them; table and JSON."""
-from pathlib import Path
+"""Compare the training steps of EGMIM and of stock SimMIM as a pretraining config describes them."""
 from typing import Any
 
 import numpy as np
-import torch
 from mmengine.config import Config
 
 from egmim_mm.checks import shares_of
-from egmim_mm.records.provenance import device_description, git_state, package_versions, write_json
+from egmim_mm.records.provenance import device_description
 from egmim_mm.records.tables import print_table
 
+from .machine import check_device
 from .pretrain_step import TrainingStep, build_steps
 from .timing import Clock, PartTimer, device_clock, interleaved, paired_ratio
 
@@ -18,18 +17,16 @@ WARMUP = 3  # rounds; the first steps allocate memory and choose kernels
 
 
 def compare_steps(cfg: Config,
-                  out_dir: str | Path,
                   batch: int | None = None,
                   size: int | None = None,
                   rounds: int = 20,
                   amp: bool = False,
                   device: str | None = None,
                   profile: bool = False) -> dict[str, Any]:
-    """Time the steps in turn and write ``pretrain.json``.
+    """Time the steps in turn.
 
     Args:
         cfg: Config with an EGMIM model; its schedule and data are not used.
-        out_dir: Folder of the file.
         batch: Images of a step; by default those that one process computes at once by the config, or 16.
         size: Side of the images, px; the backbone's ``img_size`` by default.
         rounds: Timed steps of each.
@@ -38,14 +35,14 @@ def compare_steps(cfg: Config,
         profile: Also time the parts of as many more steps.
 
     Returns:
-        What is written: ``rows`` (name -> seconds, ratio, ...), ``profile`` (name -> part -> seconds) and settings.
+        ``rows`` (name -> seconds, ratio, ...), ``profile`` (name -> part -> seconds) and settings.
 
     Raises:
         ValueError: Not an EGMIM config, or numbers that do not fit.
     """
     if rounds < 2:
         raise ValueError(f'--steps {rounds}: an interval needs at least 2 steps')
-    chosen = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    chosen = check_device(device)
     amp = amp and chosen.type == 'cuda'
     shares = shares_of(cfg, 1)
     batch = batch or (shares.images if shares else cfg.get('train_dataloader', {}).get('batch_size', 16))
@@ -67,10 +64,9 @@ def compare_steps(cfg: Config,
         rounds=rounds, warmup=WARMUP, precision='bfloat16' if amp else 'float32', clock=clock_name,
         baseline=STOCK,
         units='seconds: median of the rounds; ratio: median of the paired ratios and its 95 % bootstrap interval',
-        rows=rows, device=device_description(chosen), versions=package_versions(), git=git_state())
+        rows=rows, device=device_description(chosen))
     if profile:
         document['profile'] = profile_steps(steps, rounds, clock)
-    write_json(Path(out_dir) / 'pretrain.json', document)
     return document
 
 

@@ -1,5 +1,4 @@
 """What a training step of EGMIM costs, against one of stock SimMIM with the same backbone."""
-import inspect
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
@@ -10,36 +9,21 @@ import torch
 from mmengine.config import Config
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import init_default_scope
-from mmpretrain.models import BaseSelfSupervisor, SimMIMSwinTransformer
+from mmpretrain.models import BaseSelfSupervisor
 from mmpretrain.registry import MODELS as MMPRETRAIN
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from egmim_mm.band_order import swap_rgb_bgr
-from egmim_mm.models import EGMIM, MaskedSwinTransformer
+from egmim_mm.models import EGMIM
 from egmim_mm.models.terms import structure
 from egmim_mm.registry import MODELS
 from egmim_mm.synthetic import make_scene
 
+from .stock_models import egmim_model, stock_simmim
 from .timing import PartTimer
 
 SCENES = 8  # different images of a batch; more would only take longer to draw
-
-
-def egmim_model(cfg: Config) -> dict:
-    """The model of a pretraining config.
-
-    Raises:
-        ValueError: It is not EGMIM, or stock SimMIM could not be built beside it.
-    """
-    model = cfg.get('model') or {}
-    if str(model.get('type')).rpartition('.')[2] != 'EGMIM':
-        raise ValueError(f'{cfg.filename}: model.type is {model.get("type")!r}, not egmim_mm.EGMIM. Give a pretraining '
-                         'config, for example configs/_base_/models/egmim_swin-tiny.py')
-    if model.backbone.get('in_channels', 3) != 3:
-        raise ValueError(f'{cfg.filename}: model.backbone.in_channels is {model.backbone.in_channels}, but stock '
-                         'SimMIM reconstructs three bands. Compare with in_channels=3')
-    return model
 
 
 def as_simmim(model: dict) -> dict:
@@ -51,23 +35,6 @@ def as_simmim(model: dict) -> dict:
         mask_generator={'type': 'egmim_mm.EdgeGuidedMaskGenerator', **model.get('mask_generator', {}),
                         'policy': 'random'},
         terms=[dict(type='egmim_mm.PixelTerm', gamma=0.0)])
-
-
-def stock_simmim(model: dict, channels: int) -> dict:
-    """Config of MMPretrain's SimMIM with the backbone of an EGMIM config, whose last stage has ``channels``."""
-    ours = {name: p.default for name, p in inspect.signature(MaskedSwinTransformer).parameters.items()
-            if p.default is not p.empty}
-    backbone = {**ours, **deepcopy(model.backbone), 'type': 'SimMIMSwinTransformer', 'out_indices': (3, )}
-    known = {*inspect.signature(SimMIMSwinTransformer).parameters, 'type', 'window_size'} - {'init_cfg'}
-    backbone = {key: value for key, value in backbone.items() if key in known}  # not how ours hides tokens
-    backbone['stage_cfgs'] = dict(block_cfgs=dict(window_size=backbone.pop('window_size')))
-    return dict(
-        type='SimMIM',
-        data_preprocessor={k: v for k, v in model.data_preprocessor.items() if k != 'type'},
-        backbone=backbone,
-        neck=dict(type='SimMIMLinearDecoder', in_channels=channels, encoder_stride=32),
-        head=dict(type='SimMIMHead', patch_size=4,
-                  loss=dict(type='PixelReconstructionLoss', criterion='L1', channel=3)))
 
 
 def scenes(batch: int, size: int) -> Tensor:

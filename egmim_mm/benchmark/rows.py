@@ -1,10 +1,16 @@
 """The row of a table of speeds: ours against a named baseline, with the spread over the pairs of one run."""
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
+import torch
 
-__all__ = ['HEADS', 'Row', 'cells', 'paired_row', 'read_rows']
+from egmim_mm.records.tables import print_table
+
+from .machine import describe_machine
+
+__all__ = ['HEADS', 'Row', 'cells', 'paired_row', 'print_rows', 'read_rows']
 
 HEADS = (('what', 'ours', 'against'), ('unit', 'ours ', 'baseline', 'ours / baseline', 'lowest - highest', 'better'))
 
@@ -70,3 +76,9 @@ def cells(row: Row) -> tuple[str, ...]:
     spread = '-' if row.low is None or row.high is None else f'{row.low:.2f} - {row.high:.2f}'
     return (row.name, row.variant, row.against or '-', row.unit, *numbers,
             '-' if row.ratio is None else f'{row.ratio:.2f}', spread, row.better)
+
+
+def print_rows(rows: Sequence[Row], device: torch.device, threads: int) -> dict[str, Any]:
+    """Print the table; returns it for a JSON file, with the machine it was measured on."""
+    print_table(*HEADS, [cells(row) for row in rows])
+    return dict(rows=[asdict(row) for row in rows], machine=describe_machine(device, threads))

@@ -5,17 +5,16 @@ import os
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from PIL import Image
 from rich.progress import track
 
 from egmim_mm.datasets import UnlabeledTiles
-from egmim_mm.records.provenance import git_state, package_versions, write_json
 from egmim_mm.records.tables import print_table
 
 from .timing import peak_memory
@@ -25,16 +24,14 @@ __all__ = ['measure_starts', 'print_starts']
 GROUP = 1000  # images of a folder and of a shard
 
 
-def measure_starts(out_dir: str | Path, files: int = 1_000_000, shards: int = 100,
-                   folder: str | None = None) -> dict[str, Any]:
-    """Make a corpus of tiny images in folders of 1000 and one in shards of 1000, start on each, write ``start.json``.
+def measure_starts(files: int = 1_000_000, shards: int = 100, folder: str | None = None) -> dict[str, Any]:
+    """Make a corpus of tiny images in folders of 1000 and one in shards of 1000, start on each.
 
     The first start lists, the second one reads what the first has kept; both look at the first 5000 headers. The kept
     lists go to a temporary home. The pages of the corpus are in memory, having just been written: a disk or a network
     share adds its own time to the first start.
 
     Args:
-        out_dir: Folder of the file.
         files: Images in folders, a multiple of 1000.
         shards: Archives; each image comes with a .json file.
         folder: Where the temporary corpus is made.
@@ -49,7 +46,7 @@ def measure_starts(out_dir: str | Path, files: int = 1_000_000, shards: int = 10
     if files < GROUP or files % GROUP or shards < 1:
         raise ValueError(f'--files {files} must be a multiple of {GROUP}, --shards {shards} at least 1')
     rows = []
-    with tempfile.TemporaryDirectory(dir=folder) as root, _home(Path(root, 'home')):
+    with tempfile.TemporaryDirectory(dir=folder) as root, mock.patch.dict(os.environ, HOME=f'{root}/home'):
         images, archives = Path(root, 'images'), Path(root, 'shards')
         names = _write_files(images, files)
         Path(root, 'list.txt').write_text('\n'.join(names) + '\n', encoding='utf-8')
@@ -61,9 +58,7 @@ def measure_starts(out_dir: str | Path, files: int = 1_000_000, shards: int = 10
                            ('list file', lambda: UnlabeledTiles(images, list_file=f'{root}/list.txt')),
                            ('shards', lambda: UnlabeledTiles(archives, shards='.'))):
             rows += [_time(f'{name}, {which}', make) for which in ('first', 'second')]
-    document = dict(rows=rows, peak_before=before, headers=5000, versions=package_versions(), git=git_state())
-    write_json(Path(out_dir, 'start.json'), document)
-    return document
+    return dict(rows=rows, peak_before=before, headers=5000)
 
 
 def _time(name: str, make: Callable[[], UnlabeledTiles]) -> dict[str, Any]:
@@ -72,20 +67,6 @@ def _time(name: str, make: Callable[[], UnlabeledTiles]) -> dict[str, Any]:
     row = dict(name=name, images=len(dataset), wall_seconds=time.perf_counter() - wall,
                cpu_seconds=time.process_time() - cpu)
     return dict(row, list_bytes=dataset.data_list.nbytes, peak_bytes=peak_memory())
-
-
-@contextmanager
-def _home(folder: Path) -> Iterator[None]:
-    """Kept lists go to ``folder``."""
-    usual = os.environ.get('HOME')
-    os.environ['HOME'] = str(folder)
-    try:
-        yield
-    finally:
-        if usual is None:
-            del os.environ['HOME']
-        else:
-            os.environ['HOME'] = usual
 
 
 def _image() -> bytes:

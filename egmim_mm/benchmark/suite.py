@@ -1,15 +1,15 @@
 """``tools/benchmark.py all``: every comparison in turn, each measurement in a process of its own, kept as it goes."""
 import datetime
-import os
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from egmim_mm.cores import cores_per_process
 from egmim_mm.records.provenance import git_state, package_versions, write_json
 from egmim_mm.storage.image_files import find_images
 from egmim_mm.synthetic import write_dataset
@@ -46,7 +46,6 @@ class Suite:
         rounds: Measurements of each way; by default those of the plan.
         images: Folder of images to pretrain on; by default the synthetic scenes.
         toy: Tiny models, to see whether everything runs.
-        long: Name -> function that measures for hours and returns rows as dicts; not in :meth:`minutes`.
         say: Prints a line of progress.
 
     Raises:
@@ -56,10 +55,9 @@ class Suite:
 
     def __init__(self, work_dir: str | Path, device: torch.device, threads: int, workers: int, resume: bool = False,
                  only: Sequence[str] = (), rounds: int | None = None, images: str | Path | None = None,
-                 toy: bool = False, long: Mapping[str, Callable[[], list[dict]]] | None = None,
-                 say: Callable[[str], None] = say_now) -> None:
+                 toy: bool = False, say: Callable[[str], None] = say_now) -> None:
         self.work_dir, self.device, self.threads, self.workers = Path(work_dir), device, threads, workers
-        self.toy, self.say, self.long = toy, say, dict(long or {})
+        self.toy, self.say = toy, say
         functions = {} if toy else FUNCTIONS
         names = [*(c.name for c in comparisons(toy)), *functions]
         unknown = [name for name in only if name not in names]
@@ -98,15 +96,13 @@ class Suite:
         self.say(f'{len(self.journal.done)} measurements are done; the others take about {self.minutes():.0f} '
                  'minutes on two CPU cores')
         count = 8 if self.toy else 32
-        write_dataset(self.work_dir / 'tiles', count, 0, count, TILE, workers=1 if self.toy else os.cpu_count() or 1)
+        write_dataset(self.work_dir / 'tiles', count, 0, count, TILE, workers=1 if self.toy else cores_per_process())
         self._products()
         for comparison, number in self._rounds():
             self._round(comparison, number)
         for name, (function, _) in self.functions.items():
             self._keep(name, lambda function=function, name=name: self._child(function, dict(
-                device=self.device.type, threads=self.threads, workers=self.workers, toy=self.toy), name))
-        for name, measure in self.long.items():
-            self._keep(name, measure)
+                threads=self.threads, workers=self.workers), name))
         document = dict(
             rows=[asdict(row) for row in self.rows()], notes=self._notes(), not_measured=self.failed, command=command,
             date=datetime.date.today().isoformat(), minutes=(time.monotonic() - started) / 60, toy=self.toy,
@@ -125,7 +121,7 @@ class Suite:
             if results:
                 by_way = {way.name: [result[way.name] for result in results] for way in comparison.ways}
                 rows += comparison_rows(comparison, by_way, self.journal.done)
-        return rows + [Row(**row) for name in (*self.functions, *self.long) for row in self.journal.done.get(name, [])]
+        return rows + [Row(**row) for name in self.functions for row in self.journal.done.get(name, [])]
 
     def _rounds(self) -> Iterator[tuple[Comparison, int]]:
         return ((c, number) for c in self.plan for number in range(self._count(c)))

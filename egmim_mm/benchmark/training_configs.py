@@ -1,27 +1,23 @@
 """Whole training runs to time: ours as the package ships them, and the stock toolchain's as its configs are."""
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-from egmim_mm.datasets.plain_tiles import build_training_data
 from egmim_mm.engine.console_runner import ConsoleRunner
 from egmim_mm.engine.device import adapt_to_device
 from egmim_mm.engine.launch import settle_schedule
 from egmim_mm.environment import SHIPPED
-from egmim_mm.records.whole_files import write_whole
 from egmim_mm.registry import MODELS
 from egmim_mm.synthetic import CLASSES, METAINFO
 
-from .finetune_step import stock_upernet
-from .pretrain_step import egmim_model, stock_simmim
+from .stock_models import egmim_model, stock_simmim, stock_upernet
 
-__all__ = ['TOY_ARCH', 'build_runner', 'pretraining_like', 'training_config']
+__all__ = ['RARE', 'TOY_ARCH', 'build_runner', 'stock_simmim_run', 'training_config']
 
 BASES = dict(pretrain=('datasets/unlabeled.py', 'schedules/dapt.py', 'pretrain_runtime.py'),
              finetune=('datasets/segmentation.py', 'schedules/finetune.py', 'segmentation_runtime.py'))
@@ -40,7 +36,7 @@ def training_config(job: Mapping[str, Any], stock: bool) -> Config:
         job: ``phase`` (``pretrain`` or ``finetune``), ``model`` (file in ``configs/_base_/models``), ``size`` (px),
             ``batch``, ``workers``, ``tiles`` (folder of synthetic scenes) and ``tile`` (their side), ``images`` (folder
             of the images to pretrain on), ``steps`` (iterations), ``backbone`` (settings of both backbones) and
-            ``options`` (of this run alone, as in ``--cfg-options``). See also :func:`pretraining_like`.
+            ``options`` (of this run alone, as in ``--cfg-options``).
         stock: The stock toolchain's instead of ours.
 
     Returns:
@@ -48,7 +44,7 @@ def training_config(job: Mapping[str, Any], stock: bool) -> Config:
     """
     cfg = _shipped(job)
     if stock:
-        cfg = (_stock_simmim if job['phase'] == 'pretrain' else _stock_upernet)(cfg, job)
+        cfg = (stock_simmim_run if job['phase'] == 'pretrain' else _stock_upernet)(cfg, job)
     cfg.train_dataloader.update(num_workers=job['workers'], persistent_workers=job['workers'] > 0)
     where = cfg.train_cfg if 'global_batch' in cfg.train_cfg else cfg.train_dataloader
     where['global_batch' if where is cfg.train_cfg else 'batch_size'] = job['batch']
@@ -58,42 +54,6 @@ def training_config(job: Mapping[str, Any], stock: bool) -> Config:
     cfg.merge_from_dict(dict(job.get('options') or {}))
     settle_schedule(cfg)
     return cfg
-
-
-def pretraining_like(config: str, list_file: str | Path, stock: bool, options: Mapping[str, Any] = {}) -> Config:
-    """The run of a pretraining config, or stock SimMIM with the same backbone, images, batch and iterations.
-
-    Args:
-        config: Config file with an EGMIM model.
-        list_file: Where the names of its images are written for the stock toolchain.
-        stock: The stock toolchain's.
-        options: As in ``--cfg-options``, of this run alone.
-
-    Raises:
-        ValueError: The config is not for EGMIM.
-    """
-    cfg = Config.fromfile(config)
-    egmim_model(cfg)
-    for name in RARE:
-        cfg.default_hooks.pop(name, None)
-    if stock:
-        loader, batch = cfg.train_dataloader, cfg.train_cfg.get('global_batch')
-        images = [info['img_path'] for info in _each(build_training_data(cfg))]
-        write_whole(list_file, ''.join(f'{Path(image).absolute()}\n' for image in images))
-        crop = next(step for step in loader.dataset.pipeline if 'crop_size' in step)
-        iterations = cfg.train_cfg.max_iters
-        cfg = _stock_simmim(cfg, dict(size=crop.crop_size, images=''))
-        cfg.train_dataloader.dataset.ann_file = str(list_file)
-        cfg.train_dataloader.update(batch_size=batch or loader.batch_size, num_workers=loader.num_workers,
-                                    persistent_workers=loader.num_workers > 0)
-        cfg.train_cfg.max_iters = iterations
-    cfg.merge_from_dict(dict(options))
-    settle_schedule(cfg)
-    return cfg
-
-
-def _each(dataset: BaseDataset) -> Iterator[dict[str, Any]]:
-    return (dataset.get_data_info(index) for index in range(len(dataset)))
 
 
 def build_runner(cfg: Config, work_dir: str | Path, stock: bool) -> Runner:
@@ -127,7 +87,7 @@ def _shipped(job: Mapping[str, Any]) -> Config:
     return cfg
 
 
-def _stock_simmim(ours: Config, job: Mapping[str, Any]) -> Config:
+def stock_simmim_run(ours: Config, job: Mapping[str, Any]) -> Config:
     """As mmpretrain's configs of SimMIM with Swin: whole tiles are decoded, masks are drawn in the loader."""
     init_default_scope('mmpretrain')
     model = egmim_model(ours)

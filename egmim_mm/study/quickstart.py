@@ -18,6 +18,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from egmim_mm.cores import cores_per_process
 from egmim_mm.datasets.plain_tiles import file_tiles
 from egmim_mm.environment import SHIPPED as ROOT
 from egmim_mm.evaluation.results_document import is_trained
@@ -58,7 +59,7 @@ class Quickstart:
                  toy: bool = False) -> None:
         self.work_dir, self.data, self.seeds = Path(work_dir), Path(data), list(seeds)
         self.scenes = TOY_SCENES if toy else SCENES
-        self.workers = 1 if toy else os.cpu_count() or 1  # to start processes takes longer than a few scenes
+        self.workers = 1 if toy else cores_per_process()  # to start processes takes longer than a few scenes
         self.options = [*(TOY_OPTIONS if toy else ()), *options]
         self.console = Console()
         self._running: set[subprocess.Popen] = set()
@@ -95,7 +96,7 @@ class Quickstart:
     def _finetune(self, progress: Progress, folder: Path, start: str, seed: int) -> None:
         backbone = ['--backbone', str(folder / 'dapt')] if start == 'egmim' else []
         # two at a time: one thread each is faster than two that wait for each other
-        threads = str(max(1, (os.cpu_count() or 2) // 2))
+        threads = str(max(1, cores_per_process() // 2))
         labels = [f'train_dataloader.sampler.seed={seed}'] if seed else []
         self._train(progress, UPERNET, folder / start, seed, self._data_options('train', 'test') + labels, backbone,
                     threads)

@@ -123,12 +123,11 @@ def test_scenes_are_bytes_in_bgr_with_content():
     ({}, dict(batch=-1), '--batch -1'),
     ({}, dict(size=80), '80 x 80 px must be divisible by'),
 ])
-def test_wrong_input_is_named(tmp_path, change, options, message):
+def test_wrong_input_is_named(change, options, message):
     cfg = toy()
     if 'model' in change:
         cfg = Config(change)
     else:
         cfg.merge_from_dict(change)
     with pytest.raises(ValueError, match=message):
-        compare_steps(cfg, tmp_path, device='cpu', **options)
-    assert not list(tmp_path.iterdir())
+        compare_steps(cfg, device='cpu', **options)

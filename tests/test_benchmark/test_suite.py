@@ -99,13 +99,12 @@ def test_an_interrupted_run_goes_on_with_whole_rounds(machine, tmp_path, error):
 
 def test_parts_can_be_chosen_and_other_timings_add_their_rows(machine, tmp_path, monkeypatch):
     monkeypatch.setattr(module, 'FUNCTIONS', {'data-wait': ('made:up', 2.0), 'other': ('made:up', 1.0)})
-    chosen = suite(tmp_path, toy=False, only=['pretrain-nano', 'data-wait'], rounds=1,
-                   long={'score': lambda: [dict(name='score', variant='a', against='b', unit='s')]})
+    chosen = suite(tmp_path, toy=False, only=['pretrain-nano', 'data-wait'], rounds=1)
     nano = next(c for c in comparisons() if c.name == 'pretrain-nano')
     assert chosen.minutes() == pytest.approx(len(nano.ways) * nano.seconds / 60 + 2)
     rows = read_rows(chosen.run('')['rows'])
     assert len(machine.trained()) == len(nano.ways)
-    assert [row.name for row in rows[-3:]] == ['wait', 'wait', 'score']
+    assert [row.name for row in rows[-2:]] == ['wait', 'wait']
     against = [row.against for row in rows if row.name.endswith('end to end')]
     assert against == [STOCK, 'stock SimMIM, our precision'] * 2  # all tokens, visible tokens
     assert 'pretraining, nano, 8 x 128 px' in rows[0].name

@@ -14,14 +14,14 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from egmim_mm.benchmark.child import ChildFailed, say_now
+from egmim_mm.benchmark.journal import Journal
+from egmim_mm.cores import cores_per_process
 from egmim_mm.environment import SHIPPED
 from egmim_mm.evaluation.results_document import is_trained
 from egmim_mm.records.provenance import git_state, package_versions, write_json
 from egmim_mm.records.tables import print_table
 from egmim_mm.records.whole_files import whole_file, write_whole
-
-from .child import ChildFailed, say_now
-from .journal import Journal
 
 __all__ = ['SWITCHES', 'compare_learning', 'learning_rows', 'print_learning', 'write_learning']
 
@@ -72,7 +72,7 @@ def compare_learning(config: str, probe: str, out_dir: str | Path, steps: int = 
     switches = list(dict.fromkeys([AS_SHIPPED, *switches]))
     path = out_dir / 'journal.jsonl'
     journal = Journal(path, dict(config=config, probe=probe, steps=steps, options=list(options)), path.is_file())
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = max(1, cores_per_process() // jobs)
 
     def run(switch: str, seed: int) -> None:
         key = f'{switch}, seed {seed}'

@@ -13,18 +13,20 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from egmim_mm.analysis.probe_report import compare_backbones
-from egmim_mm.records.whole_files import whole_file
+from egmim_mm.benchmark.child import run_in_child, say_now
+from egmim_mm.benchmark.journal import Journal
+from egmim_mm.benchmark.plan import PRETRAIN, Way
+from egmim_mm.benchmark.rows import Row, paired_row
+from egmim_mm.benchmark.stock_models import egmim_model
+from egmim_mm.benchmark.training_configs import RARE, build_runner, stock_simmim_run
+from egmim_mm.datasets.plain_tiles import build_training_data
+from egmim_mm.engine.launch import settle_schedule
+from egmim_mm.records.whole_files import whole_file, write_whole
 
-from .child import run_in_child, say_now
-from .journal import Journal
-from .plan import PRETRAIN, Way
-from .rows import Row, paired_row
-from .training_configs import build_runner, pretraining_like
-
-__all__ = ['measure_scores', 'probe_checkpoint', 'score_rows', 'train_to_checkpoints']
+__all__ = ['measure_scores', 'pretraining_like', 'probe_checkpoint', 'score_rows', 'train_to_checkpoints']
 
 Curve = list[dict[str, float]]  # of one run: iteration, seconds, mIoU of each checkpoint
-_TRAIN, _PROBE = (f'egmim_mm.benchmark.time_to_score:{name}' for name in ('train_to_checkpoints', 'probe_checkpoint'))
+_TRAIN, _PROBE = (f'egmim_mm.study.time_to_score:{name}' for name in ('train_to_checkpoints', 'probe_checkpoint'))
 NOTE = ('the probe is a linear classifier of frozen features (tools/analyze.py probe), fitted on all training labels '
         'and scored on the test tiles; seconds are those of training with its data, without the probes. The score to '
         "reach is, in each seed, that of the baseline's last checkpoint, unless one was given")
@@ -110,6 +112,39 @@ class _CheckpointTimes(Hook):
         self.seconds[done] = self._passed
         torch.save(dict(state_dict=runner.model.state_dict()), Path(runner.work_dir, f'iter_{done}.pth'))
         self._since = time.perf_counter()
+
+
+def pretraining_like(config: str, list_file: str | Path, stock: bool, options: Mapping[str, Any] = {}) -> Config:
+    """The run of a pretraining config, or stock SimMIM with the same backbone, images, batch and iterations.
+
+    Args:
+        config: Config file with an EGMIM model.
+        list_file: Where the names of its images are written for the stock toolchain.
+        stock: The stock toolchain's.
+        options: As in ``--cfg-options``, of this run alone.
+
+    Raises:
+        ValueError: The config is not for EGMIM.
+    """
+    cfg = Config.fromfile(config)
+    egmim_model(cfg)
+    for name in RARE:
+        cfg.default_hooks.pop(name, None)
+    if stock:
+        loader, batch = cfg.train_dataloader, cfg.train_cfg.get('global_batch')
+        dataset = build_training_data(cfg)
+        images = [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
+        write_whole(list_file, ''.join(f'{Path(image).absolute()}\n' for image in images))
+        crop = next(step for step in loader.dataset.pipeline if 'crop_size' in step)
+        iterations = cfg.train_cfg.max_iters
+        cfg = stock_simmim_run(cfg, dict(size=crop.crop_size, images=''))
+        cfg.train_dataloader.dataset.ann_file = str(list_file)
+        cfg.train_dataloader.update(batch_size=batch or loader.batch_size, num_workers=loader.num_workers,
+                                    persistent_workers=loader.num_workers > 0)
+        cfg.train_cfg.max_iters = iterations
+    cfg.merge_from_dict(dict(options))
+    settle_schedule(cfg)
+    return cfg
 
 
 def train_to_checkpoints(job: Mapping[str, Any]) -> dict[int, float]:
