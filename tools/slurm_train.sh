@@ -33,6 +33,15 @@ export PYTHONPATH="$TOOLS/..${PYTHONPATH:+:$PYTHONPATH}"
 mkdir -p "$WORK_DIR"
 export EGMIM_ERROR_FILE=$WORK_DIR/.error_$$
 CODE=0
+SRUN=
+STOPPED=
+# srun hands SIGTERM on to its tasks. It runs in the background, as bash would take a signal only after its end.
+stop() {
+  STOPPED=$1
+  if [ -n "$SRUN" ]; then kill -TERM "$SRUN" 2>/dev/null || true; fi
+}
+trap 'stop 130' INT
+trap 'stop 143' TERM
 # SRUN_ARGS is left unquoted: it holds several arguments.
 srun -p "$PARTITION" \
   --job-name="$JOB_NAME" \
@@ -42,10 +51,15 @@ srun -p "$PARTITION" \
   --cpus-per-task="${CPUS_PER_TASK:-5}" \
   --kill-on-bad-exit=1 \
   ${SRUN_ARGS:-} \
-  "$PYTHON" -u "$TOOLS/train.py" "$CONFIG" --work-dir "$WORK_DIR" --launcher slurm "$@" || CODE=$?
+  "$PYTHON" -u "$TOOLS/train.py" "$CONFIG" --work-dir "$WORK_DIR" --launcher slurm "$@" &
+SRUN=$!
+if [ -n "$STOPPED" ]; then stop "$STOPPED"; fi
+wait "$SRUN" || CODE=$?
+# a signal ends the waiting, not srun
+while kill -0 "$SRUN" 2>/dev/null; do wait "$SRUN" || CODE=$?; done
 if [ -e "$EGMIM_ERROR_FILE" ]; then
   cat "$EGMIM_ERROR_FILE" >&2
   echo >&2
   rm "$EGMIM_ERROR_FILE"
 fi
-exit "$CODE"
+exit "${STOPPED:-$CODE}"

@@ -15,6 +15,16 @@ TOOLS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / 'tools').rg
 SLOW_PACKAGE = ('import os, pathlib, time\npathlib.Path(__file__).with_name("begun_" + os.environ.get("RANK", "0"))'
                 '.write_text(str(os.getpid()))\ntime.sleep(60)\n')
 
+# Two tasks of a command; SIGTERM is handed on to them, SIGINT alone only warns, as Slurm's does it.
+SRUN = """#!{python}
+import os, signal, subprocess, sys
+signal.signal(signal.SIGINT, lambda *_: None)
+signal.signal(signal.SIGTERM, lambda *_: [task.terminate() for task in tasks])
+command = sys.argv[sys.argv.index(os.environ['PYTHON']):]
+tasks = [subprocess.Popen(command, env=dict(os.environ, RANK=str(n), SLURM_PROCID=str(n))) for n in range(2)]
+sys.exit(max([task.wait() for task in tasks]))
+"""
+
 
 @pytest.fixture
 def start(tmp_path):
@@ -65,8 +75,13 @@ def test_while_it_imports(start, tmp_path, tool):
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_to_the_launch_script_stops_the_processes(start, tmp_path, number):
-    process = start(ROOT / 'tools/dist_train.sh', 'config.py', 2, slow=['mmengine'])
+@pytest.mark.parametrize('script, arguments', [('dist_train.sh', ['config.py', 2]),
+                                               ('slurm_train.sh', ['part', 'job', 'config.py', 'work'])])
+def test_a_signal_to_the_launch_script_stops_the_processes(start, tmp_path, number, script, arguments):
+    (tmp_path / 'srun').write_text(SRUN.format(python=sys.executable))
+    (tmp_path / 'srun').chmod(0o755)
+    process = start('env', f'PATH={tmp_path}{os.pathsep}{os.environ["PATH"]}', ROOT / 'tools' / script, *arguments,
+                    slow=['mmengine'])
     begun = [tmp_path / f'mmengine/begun_{rank}' for rank in (0, 1)]
     wait_for(process, lambda: all(file.exists() and file.read_text() for file in begun))
     process.send_signal(number)  # to the script alone, as a supervisor does
