@@ -48,7 +48,8 @@ def main() -> None:
             finished = start_or_resume(cfg, args.resume, args.backbone, args.allow_partial, args.trust_checkpoint)
             if not finished:
                 runner = ConsoleRunner.from_cfg(cfg)
-                check_labels(runner.train_dataloader)  # its warnings go to the log of the run
+                loader = runner.train_dataloader
+                check_labels(loader.dataset, loader.sampler)  # its warnings go to the log of the run
                 runner.train()
             elif rank_and_size(args.launcher)[0] == 0:
                 print(finished)

@@ -1,5 +1,4 @@
 """The forest as a run: the labelled tiles of a config, the fit, the config's evaluation, ``results.json``."""
-import logging
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -16,7 +15,7 @@ from mmengine.structures import PixelData
 from rich.progress import track
 
 from egmim_mm.band_order import swap_rgb_bgr
-from egmim_mm.checks import LaunchError
+from egmim_mm.checks import LaunchError, check_labels
 from egmim_mm.colors import default_palette
 from egmim_mm.datasets.plain_tiles import LabelledImages
 from egmim_mm.datasets.samplers import LabelBudgetSampler
@@ -47,7 +46,7 @@ def run_forest(cfg: Config, work_dir: str | Path, budget: float | int | str | No
         What stands in ``results.json``.
 
     Raises:
-        LaunchError: The config names no such set, or no evaluator of it.
+        LaunchError: The config names no such set, or no evaluator of it, or the tiles hold no labelled pixel.
         ValueError: A budget that cannot be had, or labels that nothing can be learned from.
     """
     if not cfg.get(f'{part}_dataloader') or not cfg.get(f'{part}_evaluator'):
@@ -56,7 +55,7 @@ def run_forest(cfg: Config, work_dir: str | Path, budget: float | int | str | No
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmseg'):
         tiles, sampler, data = labelled_tiles(cfg, budget, seed)
         classes = tuple(data.metainfo['classes'])
-        _tell_missing(tiles, classes)
+        check_labels(data, sampler)
         settings, compared = choose_settings(tiles, classes, options, sampler.seed)
         _tell_choice(settings, compared, len(tiles))
         forest = fit_forest(tiles, len(classes), settings, sampler.seed)
@@ -139,14 +138,6 @@ def evaluate(cfg: Config, segmenter: PixelClassifier, part: str, work_dir: str |
     metrics = evaluator.evaluate(len(dataset))
     return dict(describe_evaluation(evaluator, dataset, dataset_cfg, metrics, work_dir),
                 evaluation_s=time.monotonic() - start)
-
-
-def _tell_missing(tiles: Sequence[LabelledTile], classes: Sequence[str]) -> None:
-    held = set().union(*(np.unique(tile.labels).tolist() for tile in tiles))
-    missing = [name for number, name in enumerate(classes) if number not in held]
-    if missing:
-        print_log(f'No labelled tile holds {", ".join(missing)}: the forest will never find it. Label a tile that '
-                  'does, or give a larger --budget', logger='current', level=logging.WARNING)
 
 
 def _tell_choice(settings: ForestSettings, compared: Sequence[dict[str, Any]], tiles: int) -> None:

@@ -3,12 +3,13 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from mmengine.logging import print_log
 from mmseg.datasets import BaseSegDataset
 from mmseg.datasets.transforms import LoadAnnotations
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from egmim_mm.datasets.class_counts import count_class_pixels
 from egmim_mm.datasets.segmentation import SegmentationTiles
@@ -42,7 +43,7 @@ class LabelledTiles:
     hint: str = ''
 
 
-def check_labels(loader: DataLoader) -> None:
+def check_labels(dataset: Dataset, sampler: Any = None) -> None:
     """Warn of classes and tiles that the labels of a training leave without a pixel.
 
     The pixels of each class are counted once, then read from the cache beside the data, as
@@ -51,19 +52,20 @@ def check_labels(loader: DataLoader) -> None:
     masks, are left alone.
 
     Args:
-        loader: Of the training, as it was built for it. Its sampler may choose tiles (``members``).
+        dataset: Of the training, as it was built for it.
+        sampler: It may choose tiles (``members``); without, all are used.
 
     Raises:
         LaunchError: There is no labelled pixel at all.
         TileReadError: A mask cannot be read or holds a value that is not in the class list.
         ValueError: A data set of this package that was set up without masks.
     """
-    tiles = _labelled_tiles(loader.dataset)
+    tiles = _labelled_tiles(dataset)
     if tiles is None:
         return
-    pixels = loader.dataset.class_pixels() if isinstance(loader.dataset, SegmentationTiles) else count_class_pixels(
+    pixels = dataset.class_pixels() if isinstance(dataset, SegmentationTiles) else count_class_pixels(
         tiles.names, tiles.masks, tiles.table, tiles.folder)
-    chosen = getattr(loader.sampler, 'members', range(len(tiles.names)))
+    chosen = getattr(sampler, 'members', range(len(tiles.names)))
     for message in label_warnings(tiles, pixels, [tiles.names[row] for row in chosen]):
         print_log(message, logger='current', level=logging.WARNING)
 

@@ -8,10 +8,10 @@ import pytest
 from mmengine.config import Config
 from toy_scenes import CLASSES, classes_of, read_raster, scene, write_raster
 
-from egmim_mm.baselines import forest_run
 from egmim_mm.baselines.forest_fitting import ForestSettings
 from egmim_mm.baselines.forest_run import labelled_tiles, run_forest
 from egmim_mm.baselines.forest_segmenter import ForestSegmenter
+from egmim_mm.checks import label_checks
 from egmim_mm.evaluation.confusion import segmentation_scores
 from egmim_mm.evaluation.per_image import read_per_image
 from egmim_mm.inference import predict_raster
@@ -130,7 +130,7 @@ def test_budgets_that_cannot_be_had(config, tmp_path, budget, says):
 
 def test_tiles_without_labels(config, tmp_path):
     only = 'train_dataloader.dataset.include=train_2'
-    with pytest.raises(SystemExit, match='^Error: the labels of train_2 hold no labelled pixel'):
+    with pytest.raises(SystemExit, match=r'^Error: there is nothing to learn from: the labelled tile \(train_2\)'):
         tool('forest', config, '--budget', 1, '--work-dir', tmp_path, '--cfg-options', only)
 
 
@@ -143,7 +143,7 @@ def test_data_without_masks(config, tmp_path):
 
 def test_class_in_no_labelled_tile_is_said(config, tmp_path, write_image, monkeypatch):
     said = []
-    monkeypatch.setattr(forest_run, 'print_log', lambda text, **_: said.append(text))
+    monkeypatch.setattr(label_checks, 'print_log', lambda text, **_: said.append(text))
     image, labels = scene(seed=0)
     labels[labels == 2] = 255
     write_image(tmp_path / 'images/train_0.png', image)
@@ -151,7 +151,8 @@ def test_class_in_no_labelled_tile_is_said(config, tmp_path, write_image, monkey
     cfg = Config.fromfile(config)
     cfg.train_dataloader.dataset.data_root = str(tmp_path)
     metrics = run_forest(cfg, tmp_path / 'run', 1, 0, OPTIONS[:1])['metrics']
-    assert any(text.startswith('No labelled tile holds building: the forest will never find it') for text in said)
+    assert said == ['Class building cannot be learned: the labelled tile (train_0) holds no pixel of it; no tile of '
+                    f'{tmp_path} does either']
     assert metrics['IoU/building'] == 0 and metrics['IoU/water'] > 10
 
 

@@ -36,7 +36,8 @@ def write_tiles(tmp_path, write_image):
 
 def check(cfg):
     with DefaultScope.overwrite_default_scope('mmseg'):
-        check_labels(Runner.build_dataloader(cfg.train_dataloader, seed=0))
+        loader = Runner.build_dataloader(cfg.train_dataloader, seed=0)
+        check_labels(loader.dataset, loader.sampler)
 
 
 @pytest.fixture
@@ -197,4 +198,4 @@ def test_the_data_set_of_the_training_is_not_built_again(write_tiles, monkeypatc
     loader = Runner.build_dataloader(write_tiles(dict(a=halves(0, 1), b=halves(2, 255)), budget=2).train_dataloader, 0)
     monkeypatch.setattr('egmim_mm.datasets.segmentation.find_pairs', None)
     monkeypatch.setattr('egmim_mm.datasets.class_counts.count_classes', None)
-    check_labels(loader)
+    check_labels(loader.dataset, loader.sampler)
