@@ -1,6 +1,7 @@
 """Tools with subcommands: each room registers its own, a tool only collects them."""
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 
 from mmengine.config import Config
 
@@ -38,6 +39,33 @@ class Subcommands:
 
         def keep(run: Run) -> Run:
             self._entries[name] = (configure, run, texts)
+            return run
+
+        return keep
+
+    def register_report(self, name: str, configure: Configure, files: str, folder: str,
+                        **texts: str) -> Callable[[Run], Run]:
+        """Decorator of a subcommand that writes files into the folder ``args.out``; where they are is printed.
+
+        Args:
+            name, configure: See :meth:`register`; ``--out`` is added to the options.
+            files: What is written, for people: 'probe.json and probe.png'.
+            folder: The default of ``--out``; '<config name>' in it becomes the name of the file ``args.config``.
+            **texts: See :meth:`register`.
+        """
+
+        def options(parser: argparse.ArgumentParser) -> None:
+            configure(parser)
+            parser.add_argument('--out', help=f'folder of {files} (default: {folder})')
+
+        def keep(run: Run) -> Run:
+
+            @self.register(name, options, **texts)
+            def run_and_tell(args: argparse.Namespace) -> None:
+                args.out = args.out or folder.replace('<config name>', Path(getattr(args, 'config', '')).stem)
+                run(args)
+                print(f'wrote {args.out}/{files}')
+
             return run
 
         return keep

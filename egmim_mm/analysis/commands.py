@@ -1,8 +1,5 @@
 """The subcommands of ``tools/analyze.py``; heavy imports stand in the runs, so that ``--help`` is fast."""
 import argparse
-from pathlib import Path
-
-from mmengine.config import Config
 
 from egmim_mm.subcommands import Subcommands, add_cfg_options, add_device, read_config
 
@@ -11,11 +8,6 @@ __all__ = ['COMMANDS', 'DISTANCES', 'SIZES']
 COMMANDS = Subcommands()
 DISTANCES = (0, 2, 4, 8, 16, 32)  # px, lower ends of the bins of ``errors``
 SIZES = (0, 100, 1000, 10_000, 100_000)  # px
-
-
-def _read_config(args: argparse.Namespace) -> tuple[Config, str]:
-    """The config with its overrides, and the folder for the results."""
-    return read_config(args), args.out or f'work_dirs/{args.command}/{Path(args.config).stem}'
 
 
 def _probe_options(parser: argparse.ArgumentParser) -> None:
@@ -33,32 +25,31 @@ def _probe_options(parser: argparse.ArgumentParser) -> None:
                         'not from all')
     parser.add_argument('--label-seeds', nargs='+', type=int, metavar='SEED', help='with --budget: which tiles are '
                         'labelled, one reading each (default: 0 1 2 3 4)')
-    parser.add_argument('--out', help='folder of probe.json and probe.png '
-                        '(default: work_dirs/probe/<config name>)')
     add_device(parser)
     add_cfg_options(parser)
 
 
-@COMMANDS.register('probe', _probe_options, help='frozen backbone, linear classifier, all training labels or those of '
-                   'a budget, test mIoU',
-                   description='Read out frozen backbones with a linear classifier on their four stages.')
+@COMMANDS.register_report('probe', _probe_options, 'probe.json and probe.png',
+                          'work_dirs/probe/<config name>',
+                          help='frozen backbone, linear classifier, all training labels or those of a budget, test '
+                          'mIoU',
+                          description='Read out frozen backbones with a linear classifier on their four stages.')
 def _probe(args: argparse.Namespace) -> None:
     from .frozen_backbone import SCRATCH
     from .probe_report import compare_backbones, named_sources, print_rows
-    cfg, out_dir = _read_config(args)
+    cfg = read_config(args)
     sources = named_sources(args.backbone or [SCRATCH])
     if args.budget is None:
         if args.label_seeds:
             raise ValueError('--label-seeds says which tiles a --budget labels: give both, or neither')
-        print_rows(compare_backbones(cfg, sources, out_dir, args.stages, args.crop, args.samples or 50_000, args.seed,
+        print_rows(compare_backbones(cfg, sources, args.out, args.stages, args.crop, args.samples or 50_000, args.seed,
                                      args.device))
     else:
         from .budget_probe_report import print_seeds, probe_budget
         if args.stages != 'all':
             raise ValueError('--stages each goes without --budget: with one, all stages are read together')
-        print_seeds(probe_budget(cfg, sources, out_dir, args.budget, args.label_seeds or range(5), args.crop,
+        print_seeds(probe_budget(cfg, sources, args.out, args.budget, args.label_seeds or range(5), args.crop,
                                  args.samples or 20_000, args.seed, args.device))
-    print(f'wrote {out_dir}/probe.json and probe.png')
 
 
 def _edges_options(parser: argparse.ArgumentParser) -> None:
@@ -70,22 +61,21 @@ def _edges_options(parser: argparse.ArgumentParser) -> None:
                         help='sides of the patches (default: 8 16 32)')
     parser.add_argument('--crop', type=int, metavar='PX', help='normalise within windows of this side, as training '
                         'does (default: within the whole image)')
-    parser.add_argument('--out', help='folder of edges.json, edges.md and edges.png '
-                        '(default: work_dirs/edges/<config name>)')
     add_device(parser)
     add_cfg_options(parser)
 
 
-@COMMANDS.register('edges', _edges_options, help='which edge operator tells best where class boundaries are',
-                   description="AUC with which a patch's mean edge strength predicts that it holds a class boundary, "
-                   'on all training and test tiles.')
+@COMMANDS.register_report('edges', _edges_options, 'edges.json, edges.md and edges.png',
+                          'work_dirs/edges/<config name>',
+                          help='which edge operator tells best where class boundaries are',
+                          description="AUC with which a patch's mean edge strength predicts that it holds a class "
+                          'boundary, on all training and test tiles.')
 def _edges(args: argparse.Namespace) -> None:
     from egmim_mm.edges import OPERATORS
 
     from .edge_quality import compare_operators, print_auc
-    cfg, out_dir = _read_config(args)
-    print_auc(compare_operators(cfg, args.operators or OPERATORS, args.patches, out_dir, args.crop, args.device))
-    print(f'wrote {out_dir}/edges.json, edges.md and edges.png')
+    cfg = read_config(args)
+    print_auc(compare_operators(cfg, args.operators or OPERATORS, args.patches, args.out, args.crop, args.device))
 
 
 def _edge_floor_options(parser: argparse.ArgumentParser) -> None:
@@ -100,18 +90,16 @@ def _edge_floor_options(parser: argparse.ArgumentParser) -> None:
                         help='side of a window, as in training (default: %(default)s)')
     parser.add_argument('--limit', type=int, default=1000, metavar='N',
                         help='most images to read, spread evenly over the folder (default: %(default)s)')
-    parser.add_argument('--out', default='work_dirs/edge_floor',
-                        help='folder of edge_floor.json and edge_floor.png (default: %(default)s)')
 
 
-@COMMANDS.register('edge-floor', _edge_floor_options, help="the edge prior's floor for a folder of images",
-                   description='Measure how strong edges are in the imagery and recommend a floor below which images '
-                   'are not amplified.')
+@COMMANDS.register_report('edge-floor', _edge_floor_options, 'edge_floor.json and edge_floor.png',
+                          'work_dirs/edge_floor', help="the edge prior's floor for a folder of images",
+                          description='Measure how strong edges are in the imagery and recommend a floor below which '
+                          'images are not amplified.')
 def _edge_floor(args: argparse.Namespace) -> None:
     from .edge_floor import measure_floor, print_floor
     print_floor(measure_floor(args.folder, args.operator, args.percentile, args.crop, args.limit, args.out,
                               args.include))
-    print(f'wrote {args.out}/edge_floor.json and edge_floor.png')
 
 
 def _masks_options(parser: argparse.ArgumentParser) -> None:
@@ -122,17 +110,15 @@ def _masks_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--size', type=int, default=192, metavar='PX', help='side of a crop (default: %(default)s)')
     parser.add_argument('--ratio', type=float, default=0.6, help='share of hidden tokens (default: %(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='of crops and masks')
-    parser.add_argument('--out', default='work_dirs/masks', help='folder of masks.json (default: %(default)s)')
 
 
-@COMMANDS.register('masks', _masks_options,
-                   help='what each mask policy hides and leaves, on crops of a folder of images',
-                   description='Distance to visible pixels, hidden edges and connected hidden area of each mask '
-                   'policy.')
+@COMMANDS.register_report('masks', _masks_options, 'masks.json', 'work_dirs/masks',
+                          help='what each mask policy hides and leaves, on crops of a folder of images',
+                          description='Distance to visible pixels, hidden edges and connected hidden area of each mask '
+                          'policy.')
 def _masks(args: argparse.Namespace) -> None:
     from .mask_statistics import report_policies
     report_policies(args.folder, args.include, args.crops, args.size, args.ratio, args.seed, args.out)
-    print(f'wrote {args.out}/masks.json')
 
 
 def _errors_options(parser: argparse.ArgumentParser) -> None:
@@ -143,20 +129,18 @@ def _errors_options(parser: argparse.ArgumentParser) -> None:
                         help='lower ends of the distance bins (default: %(default)s)')
     parser.add_argument('--sizes', nargs='+', type=float, default=list(SIZES), metavar='PX',
                         help='lower ends of the size bins, areas in px (default: %(default)s)')
-    parser.add_argument('--out', help='folder of errors.json and errors.png '
-                        '(default: work_dirs/errors/<config name>)')
     add_cfg_options(parser)
 
 
-@COMMANDS.register('errors', _errors_options,
-                   help='IoU by the distance to class boundaries and by the size of objects',
-                   description='Where saved predictions of the test tiles go wrong, for one model or several.')
+@COMMANDS.register_report('errors', _errors_options, 'errors.json and errors.png',
+                          'work_dirs/errors/<config name>',
+                          help='IoU by the distance to class boundaries and by the size of objects',
+                          description='Where saved predictions of the test tiles go wrong, for one model or several.')
 def _errors(args: argparse.Namespace) -> None:
     from .error_report import print_errors, report_errors
     from .probe_report import named_sources
-    cfg, out_dir = _read_config(args)
-    print_errors(report_errors(cfg, named_sources(args.predictions), out_dir, args.distances, args.sizes))
-    print(f'wrote {out_dir}/errors.json and errors.png')
+    cfg = read_config(args)
+    print_errors(report_errors(cfg, named_sources(args.predictions), args.out, args.distances, args.sizes))
 
 
 def _seams_options(parser: argparse.ArgumentParser) -> None:
@@ -168,23 +152,22 @@ def _seams_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--bands', type=int, nargs='+', help='bands, from 1 on (default: all but alpha)')
     parser.add_argument('--scaling', metavar='FILE', help='of tools/measure_bands.py, for samples that are not 8-bit')
     add_device(parser)
-    parser.add_argument('--out', help='folder of seams.json and seams.png (default: work_dirs/seams/<config name>)')
     add_cfg_options(parser)
 
 
-@COMMANDS.register('seams', _seams_options, help='whether window borders show in maps of large rasters',
-                   description='How often the class changes across window borders compared with elsewhere: windows '
-                   "cut hard, MMSegmentation's slide inference, and tools/predict.py.")
+@COMMANDS.register_report('seams', _seams_options, 'seams.json and seams.png',
+                          'work_dirs/seams/<config name>', help='whether window borders show in maps of large rasters',
+                          description='How often the class changes across window borders compared with elsewhere: '
+                          "windows cut hard, MMSegmentation's slide inference, and tools/predict.py.")
 def _seams(args: argparse.Namespace) -> None:
     from egmim_mm.inference import Segmenter
     from egmim_mm.storage.band_scaling import load_scaling
 
     from .seams import print_seams, report_seams
-    cfg, out_dir = _read_config(args)
+    cfg = read_config(args)
     scaling = load_scaling(args.scaling) if args.scaling else None
-    print_seams(report_seams(Segmenter(cfg, args.checkpoint, args.device), args.raster, out_dir, args.window,
+    print_seams(report_seams(Segmenter(cfg, args.checkpoint, args.device), args.raster, args.out, args.window,
                              args.overlap, args.bands, scaling))
-    print(f'wrote {out_dir}/seams.json and seams.png')
 
 
 def _compare_options(parser: argparse.ArgumentParser) -> None:

@@ -12,33 +12,25 @@ COMMANDS = Subcommands()
 Measure = Callable[[argparse.Namespace], dict[str, Any]]
 
 
-def _timing(name: str, configure: Callable[[argparse.ArgumentParser], None], by_config: bool = False,
+def _timing(name: str, configure: Callable[[argparse.ArgumentParser], None], folder: str = '',
             **texts: str) -> Callable[[Measure], Measure]:
     """Decorator of a subcommand that prints a table and returns what is written as JSON in the folder ``--out``.
 
     Args:
         name: Of the subcommand, and of the file.
         configure: Adds its other options.
-        by_config: The folder is named after the config by default, not after the subcommand.
-        **texts: See :meth:`Subcommands.register`.
+        folder: In work_dirs/benchmark, the default of ``--out``; otherwise that of the name.
+        **texts: See :meth:`Subcommands.register_report`.
     """
-    stem = name.replace('-', '_')
-
-    def options(parser: argparse.ArgumentParser) -> None:
-        configure(parser)
-        parser.add_argument('--out', help=f'folder of {stem}.json (default: work_dirs/benchmark/'
-                            f'{"<config name>" if by_config else stem})')
+    file = f'{name.replace("-", "_")}.json'
 
     def keep(measure: Measure) -> Measure:
 
-        @COMMANDS.register(name, options, **texts)
+        @COMMANDS.register_report(name, configure, file, f'work_dirs/benchmark/{folder or Path(file).stem}', **texts)
         def run(args: argparse.Namespace) -> None:
             from egmim_mm.records.provenance import git_state, package_versions, write_json
             document = measure(args)
-            path = Path(args.out or f'work_dirs/benchmark/{Path(args.config).stem if by_config else stem}',
-                        f'{stem}.json')
-            write_json(path, dict(document, versions=package_versions(), git=git_state()))
-            print(f'wrote {path}')
+            write_json(Path(args.out, file), dict(document, versions=package_versions(), git=git_state()))
 
         return measure
 
@@ -56,7 +48,7 @@ def _pretrain_options(parser: argparse.ArgumentParser) -> None:
     add_cfg_options(parser)
 
 
-@_timing('pretrain', _pretrain_options, by_config=True,
+@_timing('pretrain', _pretrain_options, folder='<config name>',
          help='training step of EGMIM against stock SimMIM with the same backbone',
          description="Time EGMIM's training step against that of MMPretrain's SimMIM with the same "
          'backbone, batch, precision and optimiser, in turn, and print the ratio.')

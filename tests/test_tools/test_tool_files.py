@@ -46,3 +46,17 @@ def test_subcommands_keep_their_order_and_refuse_a_second_of_one_name():
     assert parser.format_help().index('the second') < parser.format_help().index('the first')
     with pytest.raises(ValueError, match="there are two subcommands 'first'"):
         commands.register('first', print)
+
+
+def test_reports_go_to_the_folder_that_is_named_and_say_where_they_are(capsys):
+    commands, folders = Subcommands(), []
+    for name, folder in (('seen', 'out/<config name>'), ('fixed', 'out/fixed')):
+        commands.register_report(name, lambda parser: parser.add_argument('config'), 'a.json and a.png', folder)(
+            lambda args: folders.append(args.out))
+    parser = argparse.ArgumentParser()
+    commands.add_to(parser)
+    for line in (['seen', 'configs/some.py'], ['fixed', 'some.py'], ['seen', 'some.py', '--out', 'mine']):
+        args = parser.parse_args(line)
+        args.run(args)
+    assert folders == ['out/some', 'out/fixed', 'mine']
+    assert capsys.readouterr().out.splitlines() == [f'wrote {folder}/a.json and a.png' for folder in folders]
