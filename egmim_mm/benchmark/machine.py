@@ -9,7 +9,7 @@ import torch
 
 from egmim_mm.precision import choose_precision
 
-from .timing import device_clock
+from .timing import device_clock, interleaved
 
 __all__ = ['check_device', 'describe_machine', 'measure_products']
 
@@ -64,9 +64,5 @@ def measure_products(argument: dict[str, Any]) -> dict[str, Any]:
         torch.backends.cuda.matmul.allow_tf32 = True
     side = argument.get('side') or SIDE[device.type]
     a, b = (torch.rand(side, side, device=device).to(getattr(torch, precision)) for _ in range(2))
-    clock, seconds = device_clock(device)[1], []
-    for _ in range(1 + ROUNDS):
-        start = clock()
-        torch.mm(a, b)
-        seconds.append(clock() - start)
-    return dict(rate=2 * side**3 / statistics.median(seconds[1:]), precision=precision)
+    seconds = interleaved(dict(product=lambda: torch.mm(a, b)), ROUNDS, clock=device_clock(device)[1])['product']
+    return dict(rate=2 * side**3 / statistics.median(seconds), precision=precision)

@@ -3,6 +3,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
-from .timing import Clock, peak_memory, resident_memory
+from .timing import Clock, device_clock, interleaved, peak_memory, resident_memory
 from .training_configs import build_runner, training_config
 
 __all__ = ['Stopwatch', 'measure', 'step_seconds']
@@ -61,7 +62,7 @@ def measure(job: Mapping[str, Any]) -> dict[str, Any]:
     """
     cfg = training_config({**job, 'steps': job['warmup'] + job['timed']}, job['stock'])
     imported = resident_memory()
-    clock = _waiting_clock if torch.cuda.is_available() else time.perf_counter
+    clock = device_clock(torch.device('cuda'))[1] if torch.cuda.is_available() else time.perf_counter
     with tempfile.TemporaryDirectory() as folder:
         runner = build_runner(cfg, folder, job['stock'])
         if not job['stock']:
@@ -82,12 +83,8 @@ def measure(job: Mapping[str, Any]) -> dict[str, Any]:
 def step_seconds(runner: Runner, batch: Any, steps: int, clock: Clock) -> float:
     """Median seconds of a training step of a run on one batch that is on the device already; one is not timed."""
     batch = runner.model.data_preprocessor.cast_data(batch)
-    seconds = []
-    for _ in range(1 + steps):
-        start = clock()
-        runner.model.train_step(batch, optim_wrapper=runner.optim_wrapper)
-        seconds.append(clock() - start)
-    return statistics.median(seconds[1:])
+    step = partial(runner.model.train_step, batch, optim_wrapper=runner.optim_wrapper)
+    return statistics.median(interleaved(dict(step=step), steps, clock=clock)['step'])
 
 
 def _count(runner: Runner, batch: Any) -> int:
@@ -102,8 +99,3 @@ def _fill_cache(runner: Runner) -> None:
     # in another process, so that the memory is not counted here
     for _ in DataLoader(runner.train_dataloader.dataset, batch_size=None, num_workers=1):
         continue
-
-
-def _waiting_clock() -> float:
-    torch.cuda.synchronize()
-    return time.perf_counter()
