@@ -7,6 +7,7 @@ import torch
 from mmengine.model import BaseModule
 from mmpretrain.models.utils import ShiftWindowMSA, WindowMSA, WindowMSAV2
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from .visible_map import VisibleMap
@@ -74,14 +75,14 @@ class ShiftedWindowAttention(BaseModule):
             qkv = qkv.reshape(3, batch, rows * columns * heads, window**2, inner)
         else:
             qkv = qkv.reshape(3, batch * rows * columns, heads, window**2, inner)
-        q, k, v = qkv.unbind(0)
         if isinstance(self.w_msa, WindowMSAV2):  # cosine attention
+            q, k, v = qkv.unbind(0)
             heat = self.w_msa.logit_scale.clamp(max=math.log(100)).exp()
             q = F.normalize(q, dim=-1) * heat.repeat(q.shape[1] // heads, 1, 1)
-            k, scale = F.normalize(k, dim=-1), 1.0
+            qkv, scale = (q, F.normalize(k, dim=-1), v), 1.0
         else:
             scale = self.w_msa.scale
-        x = attend(q, k, v, bias, scale, self.w_msa.attn_drop.p if self.training else 0.0, q.device.type != 'cpu')
+        x = attend(qkv, bias, scale, self.w_msa.attn_drop.p if self.training else 0.0, x.device.type != 'cpu')
 
         x = x.view(batch, rows, columns, heads, window, window, inner).permute(0, 1, 4, 2, 5, 3, 6)
         x = self.w_msa.proj_drop(self.w_msa.proj(x.reshape(batch, rows * window, columns * window, channels)))
@@ -90,11 +91,12 @@ class ShiftedWindowAttention(BaseModule):
         return self.drop(x[:, :height, :width].reshape(batch, height * width, channels))
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float, dropout: float, fused: bool) -> Tensor:
+def attend(qkv: Tensor | tuple[Tensor, Tensor, Tensor], bias: Tensor, scale: float, dropout: float,
+           fused: bool) -> Tensor:
     """``softmax(scale q k^T + bias) v``.
 
     Args:
-        q, k, v: (n, m, N, d).
+        qkv: q, k and v, (n, m, N, d) each; as one tensor (3, n, m, N, d) a step on a CPU is faster.
         bias: (m, N, N) or (n, m, N, N), added to the scores.
         scale: Of the scores.
         dropout: Share of the attention weights that are dropped.
@@ -103,12 +105,51 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float, dropout:
     Returns:
         (n, m, N, d).
     """
+    q, k, v = qkv
     if fused:
         # one type for all: that of the projection, which autocast has chosen
         bias = bias.to(v.dtype).view(-1, *bias.shape[-3:])
         return F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v, bias, dropout, scale=scale)
+    # a graph that is exported has no gradient, and knows no function of our own
+    if isinstance(qkv, Tensor) and qkv.requires_grad and torch.is_grad_enabled() and not dropout:
+        return _Attention.apply(qkv, bias, scale)
     scores = (q * scale) @ k.transpose(-2, -1) + bias
     return F.dropout(scores.softmax(-1), dropout) @ v
+
+
+class _Attention(torch.autograd.Function):
+    """The products of :func:`attend` with their gradient written out.
+
+    In bfloat16 it keeps one tensor of weights instead of two, one of them float32, and the gradients of queries, keys
+    and values are made where the projection reads them.
+    """
+
+    @staticmethod
+    def forward(ctx, qkv: Tensor, bias: Tensor, scale: float) -> Tensor:
+        (n, m, tokens, _), (q, k, v) = qkv.shape[1:], qkv.flatten(1, 2)
+        scores = torch.bmm(q, k.mT).view(n, m, tokens, tokens)
+        # bias is float32, so these are the numbers of float32, rounded at the end
+        weights = torch.add(bias, scores, alpha=scale).softmax(-1).to(v.dtype)
+        ctx.save_for_backward(qkv, weights)
+        ctx.scale, ctx.bias = scale, (bias.ndim, bias.dtype)
+        return torch.bmm(weights.flatten(0, 1), v).view(n, m, tokens, -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        qkv, weights = ctx.saved_tensors
+        (q, k, v), grad, flat = qkv.flatten(1, 2), grad.flatten(0, 1), weights.flatten(0, 1)
+        grad_qkv = qkv.new_empty(qkv.shape)  # contiguous, whatever the queries are a view of
+        grad_q, grad_k, grad_v = grad_qkv.flatten(1, 2)
+        torch.bmm(flat.mT, grad, out=grad_v)
+        scores = torch._softmax_backward_data(torch.bmm(grad, v.mT), flat, -1, flat.dtype)
+        ndim, dtype = ctx.bias
+        grad_bias = scores.view_as(weights)
+        grad_bias = (grad_bias if ndim == 4 else grad_bias.sum(0)).to(dtype, copy=ndim == 4)
+        scores.mul_(ctx.scale)
+        torch.bmm(scores, k, out=grad_q)
+        torch.bmm(scores.mT, q, out=grad_k)
+        return grad_qkv, grad_bias, None
 
 
 def position_bias(attention: WindowMSA | WindowMSAV2) -> Tensor:
