@@ -5,6 +5,7 @@ import torch
 from mmengine.model.weight_init import initialize, trunc_normal_
 from torch import Tensor, nn
 
+from .patch_merging import merge_tokens
 from .recomputation import replace_checkpointing
 from .visible_map import VisibleMap, cell_places, gather_cells, kept_cells, token_places
 from .window_attention import replace_attention
@@ -135,7 +136,7 @@ class MaskedStages:
 
     def merge_patches(self, merging: nn.Module, x: Tensor, hw_shape: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
         """Patch merging of tokens (B, L, C) of an (h, w), which may be a :class:`VisibleMap`."""
-        x, merged = merging(x, hw_shape)
+        x, merged = merge_tokens(merging, x, hw_shape)
         return x, hw_shape.merged() if isinstance(hw_shape, VisibleMap) else merged
 
     def keep_stages(self, last: int) -> None:
