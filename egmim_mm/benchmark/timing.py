@@ -1,5 +1,4 @@
 """Timings that can be compared on a machine that does other things too: interleaved rounds, paired ratios."""
-import ctypes
 import resource
 import sys
 import time
@@ -13,22 +12,12 @@ import numpy as np
 import torch
 from scipy import stats
 
+from egmim_mm.engine.freed_memory import keep_freed_memory
+
+__all__ = ['Clock', 'PartTimer', 'device_clock', 'interleaved', 'keep_freed_memory', 'paired_ratio', 'peak_memory',
+           'resident_memory']
+
 Clock = Callable[[], float]
-
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h of glibc
-
-
-def keep_freed_memory() -> None:
-    """Make glibc's allocator keep what this process frees, from now on; elsewhere nothing happens.
-
-    Otherwise it gives memory back to the system and gets it anew, page by page, in every step or in none: which
-    of several steps pays for that, up to 8 % of its time, depends on the order of small allocations.
-    """
-    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
-    if mallopt is not None:
-        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-        mallopt(_M_MMAP_MAX, 0)
-
 
 def peak_memory() -> int:
     """Largest resident memory of this process so far, bytes; it includes mapped files.

@@ -3,6 +3,7 @@ import logging
 import os
 from pathlib import Path
 
+import torch
 from mmengine.config import Config
 from mmengine.dist import master_only
 from mmengine.optim import OptimWrapper
@@ -13,6 +14,7 @@ from egmim_mm.checkpoints.mmengine_loading import load_weights_only
 from egmim_mm.evaluation.protocol import describe_batch, lr_scale
 
 from .compilation import compile_parts
+from .freed_memory import keep_freed_memory
 from .optimization_plan import OptimizationPlan
 from .optimizer_groups import check_groups
 from .recorded_settings import Change
@@ -51,6 +53,12 @@ class ConsoleRunner(Runner):
             self.logger.info(f'Changed on resume: {change}')
         if self._plan and any(change.is_of_schedule for change in self._changes):
             self._plan.follow(self.iter, self.epoch)
+
+    def train(self) -> torch.nn.Module:
+        """As MMEngine's; without a GPU memory is kept from step to step."""
+        if not torch.cuda.is_available():
+            keep_freed_memory()
+        return super().train()
 
     def _maybe_compile(self, target: str) -> None:
         """Compile parts of the model, not ``target``, the whole step, which is compiled anew for every iteration."""
