@@ -19,12 +19,15 @@ def use_dev_part(cfg: Config) -> None:
         cfg: Segmentation config with ``dev_tiles``, shell patterns on names of training tiles; changed in place.
 
     Raises:
-        LaunchError: No ``dev_tiles``, or training data that have no names to match.
+        LaunchError: No ``dev_tiles``, patterns that are no text, or training data that have no names to match.
     """
     patterns = cfg.get('dev_tiles')
     if not patterns:
         raise LaunchError(f'--dev: {cfg.filename} does not say which training tiles are its dev part: set dev_tiles, '
                           "shell patterns on their names that take whole places, such as dev_tiles=['area_7_*']")
+    patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+    if not all(isinstance(pattern, str) for pattern in patterns):
+        raise LaunchError(f"dev_tiles={patterns!r}: give shell patterns as text, such as ['7*']")
     train = (cfg.get('train_dataloader') or {}).get('dataset') or {}
     if not _has_names(cfg, train):
         raise LaunchError(f'--dev takes tiles out of train_dataloader.dataset by their names, and {train.get("type")} '

@@ -86,8 +86,9 @@ def tell_preset(cfg: Config) -> None:
         return
     changes = ', '.join(f'{key}={_shortened(value)}' for key, value in chosen.changes.items())
     preset = 'no preset' if chosen.name is None else f"preset '{chosen.name}', which sets {changes or 'nothing anew'}"
-    tiles = f'{chosen.tiles} labelled tile{"s" * (chosen.tiles != 1)}'
-    print_log(f'Budget {chosen.budget}: {tiles}, {cfg.train_cfg.max_iters} iterations; {preset}', logger='current')
+    tiles, length = (f'{number} {what}{"s" * (number != 1)}' for number, what in (
+        (chosen.tiles, 'labelled tile'), (cfg.train_cfg.max_iters, 'iteration')))
+    print_log(f'Budget {chosen.budget}: {tiles}, {length}; {preset}', logger='current')
 
 
 def _check_sampler(cfg: Config, options: Mapping[str, Any]) -> None:
