@@ -5,7 +5,7 @@
 label_presets = [
     dict(name='one to three tiles', up_to=3, settings=dict(train_cfg=dict(max_iters=4000))),
     dict(name='a few tiles', up_to=15, settings=dict(train_cfg=dict(max_iters=6000))),
-    dict(name='tens of tiles', up_to=100, settings=dict(train_cfg=dict(max_iters=10000))),
+    dict(name='tens of tiles', up_to=100, settings=dict(train_cfg=dict(max_iters=8000))),
     dict(
         name='hundreds of tiles',
         settings=dict(
