@@ -6,5 +6,5 @@ from .label_checks import check_labels
 from .launch_error import LaunchError
 from .option_checks import check_option_names
 
-__all__ = ['BatchShares', 'LaunchError', 'check_batch', 'check_classes', 'check_labels',
-           'check_option_names', 'check_testing', 'check_training', 'share_out', 'shares_of']
+__all__ = ['BatchShares', 'LaunchError', 'check_batch', 'check_classes', 'check_labels', 'check_option_names',
+           'check_testing', 'check_training', 'share_out', 'shares_of']

@@ -191,4 +191,4 @@ def test_labelled_tiles_of_different_bands(config, tmp_path, write_image):
     cfg.train_dataloader.dataset.update(data_root=str(tmp_path), include='*')
     both = '/a.png has 1 band and .*/b.png has 3|/b.png has 3 bands and .*/a.png has 1'  # in the order of choice
     with pytest.raises(ValueError, match=both):
-        labelled_tiles(cfg, 2, 0)
+        run_forest(cfg, tmp_path / 'run', 2, 0)
