@@ -7,7 +7,7 @@ from mmengine.config import Config
 
 from .option_values import OptionAction
 
-__all__ = ['Subcommands', 'add_cfg_options', 'add_device', 'read_config']
+__all__ = ['Subcommands', 'add_cfg_options', 'add_dev', 'add_device', 'read_config']
 
 Configure = Callable[[argparse.ArgumentParser], None]
 Run = Callable[[argparse.Namespace], None]
@@ -87,6 +87,12 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--cfg-options``, for :func:`read_config`."""
     parser.add_argument('--cfg-options', nargs='+', action=OptionAction, default={}, metavar='KEY=VALUE',
                         help='override values of the config')
+
+
+def add_dev(parser: argparse.ArgumentParser) -> None:
+    """Add ``--dev``; :func:`egmim_mm.engine.dev_part.use_dev_part` does it."""
+    parser.add_argument('--dev', action='store_true', help='in place of the test images evaluate the dev_tiles of the '
+                        'config, which are taken out of the training part')
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

@@ -15,6 +15,7 @@ from egmim_mm.engine.device import adapt_to_device  # noqa: E402
 from egmim_mm.engine.errors import user_errors  # noqa: E402
 from egmim_mm.engine.launch import load_config, parse_run_args  # noqa: E402
 from egmim_mm.engine.work_dir_lock import sole_run  # noqa: E402
+from egmim_mm.subcommands import add_dev  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -31,6 +32,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--tta', action='store_true', help='average over flips (the config must define tta_model)')
     parser.add_argument('--trust-checkpoint', action='store_true',
                         help='unpickle everything in the checkpoint; this can run code of its author')
+    add_dev(parser)
     return parse_run_args(parser)
 
 
@@ -39,7 +41,7 @@ def main() -> None:
     with user_errors('Interrupted: the test is not finished, give the same command again'):
         checkpoint = resolve_source(args.checkpoint)
         beside = None if is_url(args.checkpoint) else str(Path(checkpoint).parent)
-        cfg = load_config(args.config, args.work_dir or beside, args.cfg_options)
+        cfg = load_config(args.config, args.work_dir or beside, args.cfg_options, args.dev)
         cfg.load_from = str(checkpoint)
         cfg.trust_checkpoint = args.trust_checkpoint
         check_testing(cfg)

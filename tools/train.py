@@ -11,11 +11,13 @@ from egmim_mm.engine.console_runner import ConsoleRunner  # noqa: E402
 from egmim_mm.engine.device import adapt_to_device  # noqa: E402
 from egmim_mm.engine.errors import user_errors  # noqa: E402
 from egmim_mm.engine.interruption import going_on  # noqa: E402
+from egmim_mm.engine.label_presets import tell_preset  # noqa: E402
 from egmim_mm.engine.launch import load_config, parse_run_args  # noqa: E402
 from egmim_mm.engine.resuming import checkpoint_folder  # noqa: E402
 from egmim_mm.engine.starting import start_or_resume  # noqa: E402
 from egmim_mm.engine.work_dir_lock import sole_run  # noqa: E402
 from egmim_mm.processes import rank_and_size  # noqa: E402
+from egmim_mm.subcommands import add_dev  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,13 +34,17 @@ def parse_args() -> argparse.Namespace:
                         help='unpickle everything in the checkpoint; this can run code of its author')
     parser.add_argument('--amp', action='store_true', help='bfloat16 mixed precision, whatever the config says')
     parser.add_argument('--seed', type=int, help='seed of initialisation, data order, augmentation and masks')
+    parser.add_argument('--budget', metavar='N|P%', help='segmentation: how many tiles are labelled; also applies the '
+                        'preset for so many (label_presets of the config)')
+    parser.add_argument('--preset', metavar='NAME', help="with --budget: another preset; 'none': only choose the tiles")
+    add_dev(parser)
     return parse_run_args(parser)
 
 
 def main() -> None:
     args = parse_args()
     with user_errors():
-        cfg = load_config(args.config, args.work_dir, args.cfg_options)
+        cfg = load_config(args.config, args.work_dir, args.cfg_options, args.dev, args.budget, args.preset)
         with sole_run(cfg.work_dir, args.launcher), going_on(checkpoint_folder(cfg)):
             check_training(cfg)
             if args.seed is not None:
@@ -48,6 +54,7 @@ def main() -> None:
             finished = start_or_resume(cfg, args.resume, args.backbone, args.allow_partial, args.trust_checkpoint)
             if not finished:
                 runner = ConsoleRunner.from_cfg(cfg)
+                tell_preset(cfg)
                 loader = runner.train_dataloader
                 check_labels(loader.dataset, loader.sampler)  # its warnings go to the log of the run
                 runner.train()

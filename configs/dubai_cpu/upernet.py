@@ -12,6 +12,7 @@ train_pipeline = [
     dict(type='egmim_mm.PackTiles')
 ]
 train_cfg = dict(max_iters=100, val_interval=10000)
+label_presets = _base_.cpu_label_presets  # of --budget
 # Tuned on the synthetic scenes, for all initialisations alike: a few hundred steps need a large learning rate for the
 # new heads (3e-3), a moderate one for the backbone, and mild augmentation
 optim_wrapper = dict(

@@ -23,6 +23,7 @@ loss = dict(class_weight=[0.6, 0.8, 0.6, 1.1, 2.4, 2.2, 3.0])
 model = dict(
     decode_head=dict(num_classes=7, loss_decode=loss), auxiliary_head=dict(num_classes=7, loss_decode=loss))
 train_cfg = dict(max_iters=300)
+label_presets = _base_.cpu_label_presets  # of --budget
 # Tuned on the synthetic scenes, for all initialisations alike: a few hundred steps need a large learning rate for the
 # new heads (3e-3), a moderate one for the backbone, and mild augmentation
 optim_wrapper = dict(
@@ -44,3 +45,4 @@ test_dataloader = dict(
     num_workers=0,
     persistent_workers=False,
     dataset=dict(**tiles, data_prefix=dict(img_path='img_dir/val', seg_map_path='ann_dir/val')))
+dev_tiles = ['scene_001[89]?']  # --dev: the last tenth of the 200 training scenes

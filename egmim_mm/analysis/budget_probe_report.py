@@ -13,6 +13,7 @@ from mmengine.registry import init_default_scope
 
 from egmim_mm.datasets.label_budget import select_tiles
 from egmim_mm.datasets.plain_tiles import LabelledImages
+from egmim_mm.evaluation.protocol import evaluated_part
 from egmim_mm.records.provenance import git_state, package_versions, write_json
 from egmim_mm.records.tables import print_table
 
@@ -68,8 +69,8 @@ def probe_budget(cfg: Config, sources: Mapping[str, str], out_dir: str | Path, b
     write_json(out_dir / 'probe.json', dict(
         rows=rows, sources=dict(sources), config=cfg.filename, classes=data.classes, budget=str(budget),
         labelled_tiles=choices, units='per cent, but kappa; confusion: rows truth, columns prediction, pixels',
-        test_tiles=len(test_set), crop=crop or crop_size(cfg), samples=samples, seed=seed,
-        versions=package_versions(), git=git_state()))
+        part=evaluated_part(cfg, 'test'), test_tiles=len(test_set), crop=crop or crop_size(cfg), samples=samples,
+        seed=seed, versions=package_versions(), git=git_state()))
     plot_seeds(rows, out_dir / 'probe.png')
     return rows
 
@@ -80,15 +81,15 @@ def _summary(readings: Mapping[str, Mapping[str, Any]]) -> tuple[float, float, l
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else float('nan'), values
 
 
-def print_seeds(rows: Rows) -> None:
-    """Print one line for each backbone: mean, standard deviation over label seeds, each seed."""
+def print_seeds(rows: Rows, part: str = 'test') -> None:
+    """Print one line for each backbone on a part: mean, standard deviation over label seeds, each seed."""
     cells = []
     for name, readings in rows.items():
         mean, spread, values = _summary(readings)
         cells.append((name, f'{mean:.1f}', f'{spread:.1f}', *(f'{value:.1f}' for value in values)))
     seeds = next(iter(rows.values()))
     print_table(('backbone', ), ('mean', 'std', *(f'seed {one}' for one in seeds)), cells, no_wrap=True,
-                title='Linear probe of the frozen backbone at a label budget, mIoU in % on the test tiles')
+                title=f'Linear probe of the frozen backbone at a label budget, mIoU in % on the {part} tiles')
 
 
 def plot_seeds(rows: Rows, path: Path) -> None:

@@ -1,13 +1,24 @@
 """The subcommands of ``tools/analyze.py``; heavy imports stand in the runs, so that ``--help`` is fast."""
 import argparse
 
-from egmim_mm.subcommands import Subcommands, add_cfg_options, add_device, read_config
+from mmengine.config import Config
+
+from egmim_mm.subcommands import Subcommands, add_cfg_options, add_dev, add_device, read_config
 
 __all__ = ['COMMANDS', 'DISTANCES', 'SIZES']
 
 COMMANDS = Subcommands()
 DISTANCES = (0, 2, 4, 8, 16, 32)  # px, lower ends of the bins of ``errors``
 SIZES = (0, 100, 1000, 10_000, 100_000)  # px
+
+
+def _read_config(args: argparse.Namespace) -> Config:
+    """The config with its overrides, its dev part in the place of the test with ``--dev``."""
+    cfg = read_config(args)
+    if args.dev:
+        from egmim_mm.engine.dev_part import use_dev_part
+        use_dev_part(cfg)
+    return cfg
 
 
 def _probe_options(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +37,7 @@ def _probe_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--label-seeds', nargs='+', type=int, metavar='SEED', help='with --budget: which tiles are '
                         'labelled, one reading each (default: 0 1 2 3 4)')
     add_device(parser)
+    add_dev(parser)
     add_cfg_options(parser)
 
 
@@ -35,21 +47,23 @@ def _probe_options(parser: argparse.ArgumentParser) -> None:
                           'mIoU',
                           description='Read out frozen backbones with a linear classifier on their four stages.')
 def _probe(args: argparse.Namespace) -> None:
+    from egmim_mm.evaluation.protocol import evaluated_part
+
     from .frozen_backbone import SCRATCH
     from .probe_report import compare_backbones, named_sources, print_rows
-    cfg = read_config(args)
-    sources = named_sources(args.backbone or [SCRATCH])
+    cfg = _read_config(args)
+    sources, part = named_sources(args.backbone or [SCRATCH]), evaluated_part(cfg, 'test')
     if args.budget is None:
         if args.label_seeds:
             raise ValueError('--label-seeds says which tiles a --budget labels: give both, or neither')
         print_rows(compare_backbones(cfg, sources, args.out, args.stages, args.crop, args.samples or 50_000, args.seed,
-                                     args.device))
+                                     args.device), part)
     else:
         from .budget_probe_report import print_seeds, probe_budget
         if args.stages != 'all':
             raise ValueError('--stages each goes without --budget: with one, all stages are read together')
         print_seeds(probe_budget(cfg, sources, args.out, args.budget, args.label_seeds or range(5), args.crop,
-                                 args.samples or 20_000, args.seed, args.device))
+                                 args.samples or 20_000, args.seed, args.device), part)
 
 
 def _edges_options(parser: argparse.ArgumentParser) -> None:
@@ -129,6 +143,7 @@ def _errors_options(parser: argparse.ArgumentParser) -> None:
                         help='lower ends of the distance bins (default: %(default)s)')
     parser.add_argument('--sizes', nargs='+', type=float, default=list(SIZES), metavar='PX',
                         help='lower ends of the size bins, areas in px (default: %(default)s)')
+    add_dev(parser)
     add_cfg_options(parser)
 
 
@@ -139,7 +154,7 @@ def _errors_options(parser: argparse.ArgumentParser) -> None:
 def _errors(args: argparse.Namespace) -> None:
     from .error_report import print_errors, report_errors
     from .probe_report import named_sources
-    cfg = read_config(args)
+    cfg = _read_config(args)
     print_errors(report_errors(cfg, named_sources(args.predictions), args.out, args.distances, args.sizes))
 
 

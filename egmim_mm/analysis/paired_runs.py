@@ -68,6 +68,10 @@ def check_pair(first: Run, second: Run) -> None:
     if first.classes != second.classes:
         raise ValueError(f'{here} has the classes {first.classes} and {there} has {second.classes}: only runs with the '
                          'same classes in the same order can be compared')
+    parts = [run.results.get('part') for run in (first, second)]
+    if None not in parts and parts[0] != parts[1]:  # None: written before this was noted
+        raise ValueError(f'{here} was judged on the {parts[0]} part and {there} on the {parts[1]} part: judge both on '
+                         'the same, with --dev for both or for none')
     if set(first.names) != set(second.names):
         other = min(set(first.names) ^ set(second.names))
         raise ValueError(f'{here} was tested on {len(first.names)} images and {there} on {len(second.names)}; {other} '

@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from egmim_mm.datasets.plain_tiles import LabelledImages
+from egmim_mm.evaluation.protocol import evaluated_part
 from egmim_mm.records.provenance import git_state, package_versions, write_json
 from egmim_mm.records.tables import print_table
 
@@ -74,21 +75,21 @@ def compare_backbones(cfg: Config,
     write_json(out_dir / 'probe.json', dict(
         rows=rows, sources=dict(sources), config=cfg.filename, classes=train_set.classes,
         units='per cent, but kappa; confusion: rows truth, columns prediction, pixels',
-        train_tiles=len(train_set), test_tiles=len(test_set), crop=crop, samples=samples, seed=seed,
-        versions=package_versions(), git=git_state()))
+        part=evaluated_part(cfg, 'test'), train_tiles=len(train_set), test_tiles=len(test_set), crop=crop,
+        samples=samples, seed=seed, versions=package_versions(), git=git_state()))
     plot_rows(rows, out_dir / 'probe.png')
     return rows
 
 
-def print_rows(rows: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
-    """Print one line for each backbone and reading: the means, then IoU of each class."""
+def print_rows(rows: Mapping[str, Mapping[str, Mapping[str, Any]]], part: str = 'test') -> None:
+    """Print one line for each backbone and reading on a part: the means, then IoU of each class."""
     first = next(iter(next(iter(rows.values())).values()))
     classes = [key[len('IoU/'):] for key in first if key.startswith('IoU/')]
     keys: list[str] = ['mIoU', 'mF1', 'OA'] + [f'IoU/{name}' for name in classes]
     cells = [(name, reading, *(f'{scores[key]:.1f}' for key in keys))
              for name, readings in rows.items() for reading, scores in readings.items()]
     print_table(('backbone', 'features'), [key.replace('IoU/', 'IoU\n') for key in keys], cells, no_wrap=True,
-                title='Linear probe of the frozen backbone, % on the test tiles')
+                title=f'Linear probe of the frozen backbone, % on the {part} tiles')
 
 
 def plot_rows(rows: Mapping[str, Mapping[str, Mapping[str, Any]]], path: str | Path) -> None:

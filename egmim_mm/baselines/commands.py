@@ -3,7 +3,7 @@ import argparse
 from itertools import product
 from pathlib import Path
 
-from egmim_mm.subcommands import Subcommands, add_cfg_options
+from egmim_mm.subcommands import Subcommands, add_cfg_options, add_dev
 
 __all__ = ['COMMANDS']
 
@@ -27,6 +27,7 @@ def _forest_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--pixels', type=int, default=20_000, metavar='N',
                         help='pixels that are learned from, as many of each class (default: %(default)s)')
     parser.add_argument('--trees', type=int, default=100, metavar='N', help='(default: %(default)s)')
+    add_dev(parser)
     add_cfg_options(parser)
 
 
@@ -42,7 +43,7 @@ def _forest(args: argparse.Namespace) -> None:
     options = [ForestSettings(scale, leaf, args.pixels, args.trees)
                for scale, leaf in product(args.scale, args.min_leaf)]
     work_dir = args.work_dir or f'work_dirs/{Path(args.config).stem}_forest'
-    cfg = load_config(args.config, work_dir, args.cfg_options)
+    cfg = load_config(args.config, work_dir, args.cfg_options, args.dev)
     with sole_run(work_dir):
         metrics = run_forest(cfg, work_dir, args.budget, args.seed, options, args.part)['metrics']
     print(', '.join(f'{key} {value:.2f} %' for key, value in metrics.items() if '/' not in key and key != 'kappa'))

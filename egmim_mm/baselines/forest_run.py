@@ -19,7 +19,7 @@ from egmim_mm.checks import LaunchError, check_labels
 from egmim_mm.colors import default_palette
 from egmim_mm.datasets.plain_tiles import LabelledImages
 from egmim_mm.datasets.samplers import LabelBudgetSampler
-from egmim_mm.evaluation.protocol import class_names, describe_labels, describe_split
+from egmim_mm.evaluation.protocol import class_names, describe_labels, describe_split, evaluated_part
 from egmim_mm.evaluation.results_document import describe_evaluation, results_document
 from egmim_mm.inference.pixel_classifier import PixelClassifier
 from egmim_mm.records.provenance import device_description, file_sha256, write_json
@@ -117,7 +117,7 @@ def evaluate(cfg: Config, segmenter: PixelClassifier, part: str, work_dir: str |
         work_dir: Folder of the counts of each image.
 
     Returns:
-        As :func:`~egmim_mm.evaluation.results_document.describe_evaluation`, with ``evaluation_s``.
+        As :func:`~egmim_mm.evaluation.results_document.describe_evaluation`, with ``part`` and ``evaluation_s``.
 
     Raises:
         ValueError: The data set has other classes than the model.
@@ -137,7 +137,7 @@ def evaluate(cfg: Config, segmenter: PixelClassifier, part: str, work_dir: str |
         evaluator.process([sample['data_samples']])
     metrics = evaluator.evaluate(len(dataset))
     return dict(describe_evaluation(evaluator, dataset, dataset_cfg, metrics, work_dir),
-                evaluation_s=time.monotonic() - start)
+                part=evaluated_part(cfg, part), evaluation_s=time.monotonic() - start)
 
 
 def _tell_choice(settings: ForestSettings, compared: Sequence[dict[str, Any]], tiles: int) -> None:

@@ -1,11 +1,12 @@
 """Contradictions inside a config, found before anything is built."""
-from collections.abc import Iterator
+import logging
 from importlib.util import find_spec
-from typing import Any
 
 from mmengine.config import Config
+from mmengine.logging import print_log
 
 from egmim_mm.datasets.public import declared_metainfo
+from egmim_mm.evaluation.protocol import evaluated_part, selecting_hook
 
 from .head_checks import check_heads, heads_of
 from .launch_error import LaunchError
@@ -117,24 +118,14 @@ def _check_packing(cfg: Config) -> None:
 
 
 def _check_validation(cfg: Config) -> None:
-    if cfg.get('val_dataloader') is not None:
-        return
-    for name, hook in _hooks(cfg):
-        if hook.get('save_best'):
-            raise LaunchError(f'{name}.save_best={hook.save_best!r} needs validation, but val_dataloader is None: '
-                              'leave one of them out')
-        if str(hook.get('type')).endswith('EarlyStoppingHook'):
-            raise LaunchError(f'{name} (EarlyStoppingHook) needs validation, but val_dataloader is None: leave one of '
-                              'them out')
-
-
-def _hooks(cfg: Config) -> Iterator[tuple[str, Any]]:
-    for name, hook in (cfg.get('default_hooks') or {}).items():
-        if isinstance(hook, dict):
-            yield f'default_hooks.{name}', hook
-    for number, hook in enumerate(cfg.get('custom_hooks') or []):
-        if isinstance(hook, dict):
-            yield f'custom_hooks.{number}', hook
+    hook = selecting_hook(cfg)
+    if hook and cfg.get('val_dataloader') is None:
+        raise LaunchError(f'{hook} needs validation, but val_dataloader is None: leave one of them out')
+    if hook and evaluated_part(cfg, 'val') == 'test':
+        print_log(f'{hook} chooses on the images of test_dataloader, which val_dataloader reads too: the test score '
+                  'will be too good, and results.json will say selected_on: test. Choose with --dev on tiles taken out '
+                  'of the training part, or give val_dataloader images of its own', logger='current',
+                  level=logging.WARNING)
 
 
 def _check_visualizer(cfg: Config) -> None:

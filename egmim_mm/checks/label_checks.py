@@ -14,13 +14,14 @@ from torch.utils.data import Dataset
 from egmim_mm.datasets.class_counts import count_class_pixels
 from egmim_mm.datasets.segmentation import SegmentationTiles
 from egmim_mm.storage.mask_values import IGNORE, MaskValues
-from egmim_mm.storage.tile_reading import read_raw
+from egmim_mm.storage.tile_reading import TileReadError, image_bands, read_raw
 
 from .launch_error import LaunchError
 
 __all__ = ['LabelledTiles', 'check_labels', 'label_warnings']
 
 _LOOKED_INTO = 5  # masks whose file values are read for a hint
+_HEADERS = 5000  # images whose bands are compared
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ def check_labels(dataset: Dataset, sampler: Any = None) -> None:
 
     Raises:
         LaunchError: There is no labelled pixel at all.
-        TileReadError: A mask cannot be read or holds a value that is not in the class list.
+        TileReadError: A mask cannot be read or holds a value that is not in the class list, or two labelled images have
+            different numbers of bands.
         ValueError: A data set of this package that was set up without masks.
     """
     tiles = _labelled_tiles(dataset)
@@ -66,8 +68,25 @@ def check_labels(dataset: Dataset, sampler: Any = None) -> None:
     pixels = dataset.class_pixels() if isinstance(dataset, SegmentationTiles) else count_class_pixels(
         tiles.names, tiles.masks, tiles.table, tiles.folder)
     chosen = getattr(sampler, 'members', range(len(tiles.names)))
+    if isinstance(dataset, SegmentationTiles):
+        _check_bands([dataset.get_data_info(row)['img_path'] for row in chosen])
     for message in label_warnings(tiles, pixels, [tiles.names[row] for row in chosen]):
         print_log(message, logger='current', level=logging.WARNING)
+
+
+def _check_bands(images: Sequence[str]) -> None:
+    """Compare the headers of labelled images: all are read as three bands, which would hide that one has others.
+
+    Raises:
+        TileReadError: Two have different numbers of bands, alpha not counted.
+    """
+    first, *others = images[:_HEADERS]
+    bands = image_bands(first)
+    for image in others:
+        if (number := image_bands(image)) != bands:
+            raise TileReadError(f'{image} has {number} band{"s" * (number > 1)} and {first} has {bands}: labelled '
+                                'tiles need the same bands; convert them with tools/dataset_converters/folder.py '
+                                '--bands')
 
 
 def _labelled_tiles(dataset: Dataset) -> LabelledTiles | None:

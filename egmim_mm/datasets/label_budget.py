@@ -11,7 +11,8 @@ from numbers import Integral, Real
 
 import numpy as np
 
-__all__ = ['STRATEGIES', 'UNITS', 'budget_count', 'covered_classes', 'covering_tiles', 'order_tiles', 'select_tiles']
+__all__ = ['STRATEGIES', 'UNITS', 'budget_count', 'covered_classes', 'covering_tiles', 'order_tiles', 'parse_budget',
+           'select_tiles']
 
 STRATEGIES = ('class_covering', 'random', 'source')
 UNITS = ('tile', 'source')
@@ -39,7 +40,7 @@ def budget_count(budget: float | int | str, total: int, unit: str = 'tile') -> i
         ValueError: 0, negative, a fraction above 1 or a count above ``total``.
     """
     if isinstance(budget, str):
-        return budget_count(_parse_budget(budget), total, unit)
+        return budget_count(parse_budget(budget), total, unit)
     if isinstance(budget, (bool, np.bool_)) or not isinstance(budget, Real):
         raise TypeError(f'label budget {budget!r} is a {type(budget).__name__}: give a fraction in (0, 1], '
                         "a count >= 1 or a percentage such as '5%'")
@@ -55,14 +56,22 @@ def budget_count(budget: float | int | str, total: int, unit: str = 'tile') -> i
     return max(1, round(float(budget) * total))
 
 
-def _parse_budget(text: str) -> float | int:
+def parse_budget(text: str) -> float | int:
+    """A budget as it is typed: ``'2'`` is a count, ``'2.5%'`` and ``'0.025'`` the same fraction.
+
+    Raises:
+        ValueError: No number, or a percentage outside (0, 100].
+    """
     stripped = text.strip()
     try:
-        if stripped.endswith('%'):
-            return float(stripped[:-1]) / 100
-        return int(stripped) if stripped.lstrip('+-').isdigit() else float(stripped)
+        if not stripped.endswith('%'):
+            return int(stripped) if stripped.lstrip('+-').isdigit() else float(stripped)
+        percentage = float(stripped[:-1])
     except ValueError:
         raise ValueError(f"label budget '{text}' is not a number or a percentage such as '5%'") from None
+    if not 0 < percentage <= 100:
+        raise ValueError(f'label budget {stripped} is outside (0 %, 100 %]')
+    return percentage / 100
 
 
 def select_tiles(names: Sequence[str], class_pixels: np.ndarray, budget: float | int | str, seed: int = 0,

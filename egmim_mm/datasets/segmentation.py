@@ -9,7 +9,7 @@ from mmseg.datasets import BaseSegDataset
 
 from egmim_mm.registry import DATASETS
 from egmim_mm.storage.mask_values import IGNORE, MaskValues, parse_color
-from egmim_mm.storage.tile_pairs import add_full_masks, check_pair_size, find_pairs
+from egmim_mm.storage.tile_pairs import PARTS, add_full_masks, check_pair_size, find_pairs, part_of
 
 from .class_counts import count_class_pixels
 from .position_seed import SeededByPosition
@@ -42,6 +42,9 @@ class SegmentationTiles(SeededByPosition, BaseSegDataset):
         mask_values: File value of each class, in class order. None: 0..K-1 for ``index``, the palette for ``color``.
         ignore_values: File values that become 255. In index masks 255 is always ignored unless ``mask_values`` lists
             it. Any other value is an error.
+        dev_tiles: Shell patterns as in ``include``: tiles of the training part that models are developed on (settings,
+            checkpoints), so that nothing is chosen on the test part.
+        part: ``'dev'``: only these; ``'train'``: only the others; None: all. ``--dev`` of the tools sets both.
         test_mode: See MMEngine's ``BaseDataset``.
         check_first: For that many pairs sizes are compared at start, for the others when loaded.
         reduce_zero_label: Not supported: ``mask_values`` says the same without ambiguity.
@@ -53,7 +56,8 @@ class SegmentationTiles(SeededByPosition, BaseSegDataset):
         FileNotFoundError: A missing folder, no images, an image without mask, a listed tile without image.
         TileReadError: An image and its mask differ in size, or a file is no image.
         ValueError: Missing classes, a number of ``mask_values`` that differs from the number of classes, values listed
-            twice, ``reduce_zero_label=True``, ``LoadAnnotations`` in the pipeline.
+            twice, ``reduce_zero_label=True``, ``LoadAnnotations`` in the pipeline, an unknown part, ``dev_tiles`` that
+            match no tile or all.
     """
 
     def __init__(self, data_root: str, data_prefix: dict | None = None,
@@ -61,6 +65,7 @@ class SegmentationTiles(SeededByPosition, BaseSegDataset):
                  img_suffix: str | Sequence[str] = '.jpg', seg_map_suffix: str = '.png',
                  source_pattern: str | None = None, metainfo: dict | None = None,
                  mask_format: str = 'index', mask_values: Sequence | None = None, ignore_values: Sequence = (),
+                 dev_tiles: str | Sequence[str] | None = None, part: str | None = None,
                  test_mode: bool = False, check_first: int = 5000,
                  reduce_zero_label: bool = False, pipeline: Sequence = (), **kwargs: Any) -> None:
         if reduce_zero_label:
@@ -71,9 +76,13 @@ class SegmentationTiles(SeededByPosition, BaseSegDataset):
         if _uses(pipeline, 'LoadAnnotations'):
             raise ValueError('the pipeline has LoadAnnotations, which knows neither mask_values nor ignore_values: use '
                              'egmim_mm.LoadTileMask')
+        if part is not None and (part not in PARTS or not dev_tiles):
+            raise ValueError(f'part={part!r}: give {" or ".join(map(repr, PARTS))}, and dev_tiles, patterns that say '
+                             'which tiles are dev')
         metainfo = _with_rgb_palette(metainfo if metainfo is not None else self.METAINFO)
         self.mask_table = _mask_table(metainfo, mask_format, mask_values, ignore_values)
         self.include, self.check_first, self.source_pattern = include, check_first, source_pattern
+        self.dev_tiles, self.part = dev_tiles, part
         if data_prefix is None:
             data_prefix = dict(img_path='images', seg_map_path='masks')
         # an empty prefix would become data_root
@@ -96,6 +105,8 @@ class SegmentationTiles(SeededByPosition, BaseSegDataset):
                 names = [line.strip() for line in file if line.strip()]
         pairs = find_pairs(self.data_prefix['img_path'], self.data_prefix.get('seg_map_path'), self.img_suffix,
                            self.seg_map_suffix, self.include, names)
+        if self.part is not None:
+            pairs = part_of(pairs, self.dev_tiles, self.part)
         if 'full_seg_map_path' in self.data_prefix:
             pairs = add_full_masks(pairs, self.data_prefix['full_seg_map_path'], self.seg_map_suffix)
         for pair in pairs[:self.check_first]:

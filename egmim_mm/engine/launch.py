@@ -6,8 +6,11 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from egmim_mm.checks import check_option_names
+from egmim_mm.checks import LaunchError, check_option_names
 from egmim_mm.option_values import OptionAction
+
+from .dev_part import use_dev_part
+from .label_presets import apply_budget
 
 
 def parse_run_args(parser: argparse.ArgumentParser) -> argparse.Namespace:
@@ -21,18 +24,33 @@ def parse_run_args(parser: argparse.ArgumentParser) -> argparse.Namespace:
     return args
 
 
-def load_config(path: str, work_dir: str | None = None, options: dict | None = None) -> Config:
-    """Read a config, apply ``--cfg-options`` and settle the work dir (``work_dirs/<config name>``).
+def load_config(path: str, work_dir: str | None = None, options: dict | None = None, dev: bool = False,
+                budget: str | None = None, preset: str | None = None) -> Config:
+    """Read a config, apply the options of the command line and settle the work dir (``work_dirs/<config name>``).
+
+    Args:
+        path: Of the config.
+        work_dir: See above.
+        options: ``--cfg-options``.
+        dev: ``--dev``, see :func:`~.dev_part.use_dev_part`.
+        budget, preset: Of the same names, see :func:`~.label_presets.apply_budget`; ``options`` win.
 
     Raises:
-        LaunchError: An option whose name nothing would read.
+        LaunchError: An option whose name nothing would read, or as the functions above.
+        ValueError: A budget that cannot be had.
     """
     cfg = Config.fromfile(path)
+    if budget is not None:
+        apply_budget(cfg, budget, preset, options, dev)
+    elif preset is not None:
+        raise LaunchError(f'--preset {preset} says how to train with a --budget: give both')
     if options:
         check_option_names(cfg, options)
         if 'optim_wrapper.optimizer.lr' in options and 'lr_factor_from_scratch' in cfg:
             cfg.lr_factor_from_scratch = 1.0  # who gives a rate means that one
         cfg.merge_from_dict(options)
+    if dev:
+        use_dev_part(cfg)
     settle_schedule(cfg)
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
     return cfg

@@ -1,5 +1,8 @@
 """How a run starts: anew, from the weights of another run, or where it was interrupted."""
+import logging
+
 from mmengine.config import Config
+from mmengine.logging import print_log
 
 from egmim_mm.checkpoints import declared_source, describe_source, newest_checkpoint
 from egmim_mm.checks import LaunchError
@@ -46,8 +49,12 @@ def start_or_resume(cfg: Config,
         raise LaunchError(f'--backbone {backbone} and load_from={cfg.load_from} in the config both give the weights to '
                           'start from: give one of them')
     source = backbone or declared_source(cfg)
+    frozen = _frozen_setting(cfg)
     if source:
         cfg.backbone_source = describe_source(source, trust)
+    elif frozen:
+        print_log(f'{frozen} keeps the backbone as it is, and its weights are random: the head learns from random '
+                  'features. Give --backbone, or let it learn', logger='current', level=logging.WARNING)
     settle_learning_rate(cfg, from_scratch=not source)
     if backbone:
         options = dict(allow_partial=True) if allow_partial else {}
@@ -57,6 +64,16 @@ def start_or_resume(cfg: Config,
     if any(str(term.get('type')).endswith('AnchorTerm') for term in cfg.model.get('terms') or []):
         _check_anchor(cfg.model.backbone)
     return None
+
+
+def _frozen_setting(cfg: Config) -> str | None:
+    """The setting that freezes the backbone or its first stages; None without one."""
+    stages = (cfg.model.get('backbone') or {}).get('frozen_stages', -1)
+    if stages >= 0:
+        return f'model.backbone.frozen_stages={stages}'
+    rates = ((cfg.get('optim_wrapper') or {}).get('paramwise_cfg') or {}).get('custom_keys') or {}
+    return next((f"optim_wrapper.paramwise_cfg.custom_keys['{key}'].lr_mult=0" for key, rate in rates.items()
+                 if key.startswith('backbone') and rate.get('lr_mult') == 0), None)
 
 
 def _check_anchor(backbone: dict) -> None:

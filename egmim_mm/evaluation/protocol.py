@@ -5,7 +5,8 @@ from mmengine.dist import get_world_size
 from mmengine.runner import Runner
 
 DATASET_KEYS = ('data_root', 'data_prefix', 'include', 'ann_file', 'list_file', 'img_suffix',
-                'seg_map_suffix')
+                'seg_map_suffix', 'part', 'dev_tiles')
+DEV = 'dev'
 SAMPLER_KEYS = ('budget', 'seed', 'strategy', 'unit')
 
 
@@ -31,6 +32,44 @@ def describe_split(dataset_cfg: dict | None, dataset: Any = None) -> dict[str, A
     if dataset is not None:
         split['num_tiles'] = len(dataset)
     return split
+
+
+def evaluated_part(cfg: dict, phase: str) -> str | None:
+    """What an evaluation is made on.
+
+    Args:
+        cfg: The resolved config.
+        phase: ``'val'`` or ``'test'``.
+
+    Returns:
+        ``'dev'``: tiles taken out of the training part; ``'test'``; ``'val'``: a set of its own, apart from both; None:
+        the config has no such set.
+    """
+    here, test = ((cfg.get(f'{name}_dataloader') or {}).get('dataset') for name in (phase, 'test'))
+    if here is None:
+        return None
+    if here.get('part') == DEV:
+        return DEV
+    return 'test' if phase == 'test' or test is not None and _images(here) == _images(test) else 'val'
+
+
+def _images(dataset_cfg: dict) -> dict[str, Any]:
+    """What decides which images a data set reads, or may."""
+    own = {key: value for key, value in dataset_cfg.items() if key not in ('pipeline', 'test_mode')}
+    prefix = own.pop('data_prefix', None) or {}
+    return dict(own, img_path=prefix.get('img_path'))
+
+
+def selecting_hook(cfg: dict) -> str | None:
+    """Name and setting of the hook that chooses weights by the validation: the best checkpoint, or when to stop."""
+    hooks = [(f'default_hooks.{name}', hook) for name, hook in (cfg.get('default_hooks') or {}).items()]
+    hooks += [(f'custom_hooks.{number}', hook) for number, hook in enumerate(cfg.get('custom_hooks') or [])]
+    for name, hook in hooks:
+        if isinstance(hook, dict) and hook.get('save_best'):
+            return f'{name}.save_best={hook["save_best"]!r}'
+        if isinstance(hook, dict) and str(hook.get('type')).endswith('EarlyStoppingHook'):
+            return f'{name} (EarlyStoppingHook)'
+    return None
 
 
 def describe_labels(sampler_cfg: dict | None, sampler: Any = None) -> dict[str, Any]:
@@ -100,13 +139,17 @@ def describe_training(cfg: dict, dataloader: Any, seed: int | None, batch: dict[
         batch: Of :func:`describe_batch`.
 
     Returns:
-        ``classes`` (None without labels), ``split``, ``labels``, what is in ``batch``, ``max_iters``, ``seed``.
+        ``classes`` (None without labels), ``split``, ``labels``, ``preset`` (of ``--budget``; None without),
+        ``selected_on`` (the part on which the best checkpoint or the end is chosen; None: nothing is), what is in
+        ``batch``, ``max_iters``, ``seed``.
     """
     loader_cfg = cfg.get('train_dataloader') or {}
     return dict(
         classes=class_names(dataloader.dataset),
         split=describe_split(loader_cfg.get('dataset'), dataloader.dataset),
         labels=describe_labels(loader_cfg.get('sampler'), dataloader.sampler),
+        preset=cfg.get('label_preset'),
+        selected_on=evaluated_part(cfg, 'val') if selecting_hook(cfg) else None,
         **batch,
         max_iters=(cfg.get('train_cfg') or {}).get('max_iters'),
         seed=seed)

@@ -11,7 +11,7 @@ from egmim_mm.checkpoints import run_source
 from egmim_mm.records.provenance import device_description, file_sha256, plain, write_json
 from egmim_mm.registry import HOOKS
 
-from .protocol import check_same_data, describe_batch, describe_progress, describe_training
+from .protocol import check_same_data, describe_batch, describe_progress, describe_training, evaluated_part
 from .results_document import describe_evaluation, results_document
 
 META_KEY = 'egmim_mm'
@@ -26,9 +26,10 @@ class ResultsHook(Hook):
     a model was trained on (split, labelled tiles, seed, where its backbone came from, time) is also
     saved in the ``meta`` of each checkpoint, so a later test of that checkpoint repeats it.
 
-    Keys of the file: ``phase`` (``'train'``, ``'val'`` or ``'test'``: what wrote it last), ``metrics``
-    and ``units``, ``confidence`` (intervals of the metrics, and how they came about), ``confusion``
-    (pooled counts), ``per_image`` (name of the file beside it with the counts of each image, see
+    Keys of the file: ``phase`` (``'train'``, ``'val'`` or ``'test'``: what wrote it last), ``part`` (what was
+    evaluated, see :func:`~egmim_mm.evaluation.protocol.evaluated_part`; None: nothing), ``metrics`` and
+    ``units``, ``confidence`` (intervals of the metrics, and how they came about), ``confusion`` (pooled counts),
+    ``per_image`` (name of the file beside it with the counts of each image, see
     :func:`~egmim_mm.evaluation.per_image.write_per_image`), ``iteration`` (of the weights the metrics belong to),
     ``protocol`` (``classes``, ``evaluation``, ``training``), ``train_losses`` (means over the
     last ``LOSS_WINDOW`` iterations), ``backbone_source`` (path, hash and ancestors of the weights the
@@ -121,6 +122,7 @@ class ResultsHook(Hook):
             self._evaluation = dict(
                 describe_evaluation(loop.evaluator, loop.dataloader.dataset, dataset_cfg, metrics, runner.work_dir,
                                     shuffled=getattr(loop.dataloader.sampler, 'shuffle', False)),
+                part=evaluated_part(runner.cfg, phase),
                 iteration=runner.iter if in_training else self._iteration,
                 evaluation_s=time.monotonic() - self._phase_start)
         self._write(runner, phase)

@@ -46,13 +46,15 @@ def results_document(phase: str, evaluation: dict[str, Any], training: dict[str,
 
     Args:
         phase: What wrote it.
-        evaluation: Of :func:`describe_evaluation`, with ``iteration`` and ``evaluation_s``; empty before the first.
+        evaluation: Of :func:`describe_evaluation`, with ``part``, ``iteration`` and ``evaluation_s``; empty before the
+            first.
         training: Of :func:`~egmim_mm.evaluation.protocol.describe_training`.
         train_losses, backbone_source, checkpoint, device, config, training_ended, strategy: As they stand there.
         training_s: Seconds.
     """
     return dict(
         phase=phase,
+        part=evaluation.get('part'),
         strategy=strategy,
         metrics=evaluation.get('metrics', {}),
         units=evaluation.get('units', {}),

@@ -8,7 +8,9 @@ from mmengine.logging import print_log
 from .image_files import find_images, matches_any
 from .tile_reading import TileReadError, geotiff_place, image_size
 
-__all__ = ['add_full_masks', 'check_pair_size', 'find_pairs']
+__all__ = ['PARTS', 'add_full_masks', 'check_pair_size', 'find_pairs', 'part_of']
+
+PARTS = ('train', 'dev')
 
 
 def find_pairs(img_prefix: str, seg_prefix: str | None, img_suffix: str | Sequence[str], seg_map_suffix: str,
@@ -58,6 +60,30 @@ def find_pairs(img_prefix: str, seg_prefix: str | None, img_suffix: str | Sequen
     return [{k: v for k, v in p.items() if k not in ('stem', 'expected_mask')} for p in chosen]
 
 
+def part_of(pairs: Sequence[dict], dev_tiles: str | Sequence[str], part: str) -> list[dict]:
+    """The pairs of the development part, or all others.
+
+    Args:
+        pairs: What :func:`find_pairs` returns.
+        dev_tiles: Shell patterns on the relative stem or the tile name.
+        part: ``'dev'``: pairs that match; ``'train'``: pairs that do not.
+
+    Raises:
+        ValueError: The patterns match none of the pairs, or all.
+    """
+    dev = [matches_any(dev_tiles, _stem(pair), pair['tile_name']) for pair in pairs]
+    if all(dev) or not any(dev):
+        raise ValueError(f'dev_tiles={dev_tiles!r} matches {"all" if all(dev) else "none"} of the {len(pairs)} '
+                         f'training tiles ({pairs[0]["tile_name"]}, ...): give shell patterns on their names that '
+                         'leave some to train on and some to develop on')
+    return [pair for pair, held_out in zip(pairs, dev) if held_out == (part == 'dev')]
+
+
+def _stem(pair: dict) -> str:
+    """The tile's name without the folder that ``*`` stands for."""
+    return pair['tile_name'] if pair['source'] is None else pair['tile_name'][len(pair['source']) + 1:]
+
+
 def add_full_masks(pairs: Sequence[dict], prefix: str, suffix: str) -> list[dict]:
     """Give each pair the mask of the same name in a second folder, as ``full_seg_map_path``.
 
@@ -71,10 +97,7 @@ def add_full_masks(pairs: Sequence[dict], prefix: str, suffix: str) -> list[dict
     """
     full_pairs = []
     for pair in pairs:
-        source, stem = pair['source'], pair['tile_name']
-        if source is not None:
-            stem = stem[len(source) + 1:]
-        path = os.path.join(prefix.replace('*', source or '*'), stem + suffix)
+        path = os.path.join(prefix.replace('*', pair['source'] or '*'), _stem(pair) + suffix)
         if not os.path.isfile(path):
             raise FileNotFoundError(f"no full reference for tile '{pair['tile_name']}': expected {path}. Convert the "
                                     "data with tools/dataset_converters, or set data_prefix.full_seg_map_path='' to "

@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from .tar_member import TarMember
 
-__all__ = ['TileReadError', 'geotiff_place', 'image_size', 'read_image', 'read_raw', 'read_tagged']
+__all__ = ['TileReadError', 'geotiff_place', 'image_bands', 'image_size', 'read_image', 'read_raw', 'read_tagged']
 
 # Everything Pillow raises for files that are broken, truncated or not images.
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, UnidentifiedImageError)
@@ -53,6 +53,20 @@ def image_size(path: str | PathLike | TarMember, is_mask: bool = False) -> tuple
     if not is_mask:  # masks may hold 16-bit indices; their values are checked one by one
         _check_samples(path, samples)
     return height, width
+
+
+def image_bands(path: str | PathLike) -> int:
+    """Number of bands without alpha, from the header alone; of a palette file that of its colours.
+
+    Raises:
+        TileReadError: The file is no image.
+    """
+    try:
+        with Image.open(path) as image:
+            samples = _samples(image)
+    except _BROKEN as error:
+        raise TileReadError(f'{path}: not an image that Pillow can read ({error})') from error
+    return {'1': 1, 'L': 1, 'LA': 1, 'RGBX': 4}.get(samples, 3)
 
 
 def geotiff_place(path: str | PathLike) -> tuple | None:

@@ -109,10 +109,13 @@ def test_only_like_is_compared_with_like(tmp_path):
     a = write_run(tmp_path / 'a', 0.6)
     classes = write_run(tmp_path / 'classes', 0.6, classes=['bright', 'dark'])
     fewer = write_run(tmp_path / 'fewer', 0.6, names=NAMES[:5])
-    labels, mixed, bare, older = (write_run(tmp_path / name, 0.6) for name in ('labels', 'mixed', 'bare', 'older'))
+    labels, mixed, bare, older, dev = (write_run(tmp_path / name, 0.6)
+                                       for name in ('labels', 'mixed', 'bare', 'older', 'dev'))
     counts = np.stack([np.eye(2, dtype=int) * 512] * 6)
     write_per_image(labels / 'per_image.npz', NAMES, dict(confusion=counts))
     results = json.loads((labels / 'results.json').read_text())
+    for run, part in ((a, 'test'), (dev, 'dev')):
+        write_json(run / 'results.json', results | dict(part=part))
     write_json(labels / 'results.json', results | dict(confusion=dict(counts=counts.sum(0))))
     write_per_image(mixed / 'per_image.npz', NAMES, dict(confusion=counts))
     (bare / 'results.json').unlink()
@@ -120,6 +123,7 @@ def test_only_like_is_compared_with_like(tmp_path):
     for other, says in ((classes, r"has the classes \['dark', 'bright'\] and .*: only runs with the same classes"),
                         (fewer, 'was tested on 6 images and .* on 5; tile_5 is in one of them alone'),
                         (labels, 'tested with different labels of tile_0 and 5 more images'),
+                        (dev, 'was judged on the test part and .* on the dev part: judge both on the same'),
                         (mixed, 'results.json and per_image.npz are of two evaluations'),
                         (bare, 'bare/results.json does not exist: give work dirs'),
                         (older, 'older/per_image.npz: no such file; .* test the checkpoint again')):

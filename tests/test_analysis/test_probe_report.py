@@ -123,3 +123,15 @@ def test_command_names_a_missing_checkpoint(config, tmp_path):
     main = runpy.run_path(str(ROOT / 'tools' / 'analyze.py'))['main']
     with pytest.raises(SystemExit, match='^Error: .*no/such.pth'):
         main(['probe', str(config), '--out', str(tmp_path), '--backbone', 'no/such.pth'])
+
+
+@pytest.mark.parametrize('options', [[], ['--budget', '1', '--label-seeds', '0']])
+def test_the_dev_part_in_place_of_the_test(config, tmp_path, capsys, options):
+    main = runpy.run_path(str(ROOT / 'tools' / 'analyze.py'))['main']
+    main(['probe', str(config), '--out', str(tmp_path), '--device', 'cpu', '--samples', '200', '--dev', *options,
+          '--cfg-options', 'dev_tiles=train_1'])
+    written = json.loads((tmp_path / 'probe.json').read_text())
+    assert (written['part'], written['test_tiles']) == ('dev', 1)
+    assert written.get('train_tiles', 1) == 1
+    assert written.get('labelled_tiles', {'0': ['train_0']}) == {'0': ['train_0']}
+    assert 'on the dev tiles' in ' '.join(capsys.readouterr().out.split())

@@ -170,3 +170,25 @@ def test_files_that_hold_no_forest(tmp_path):
     for name in ('text', 'other', 'pickled'):
         with pytest.raises(ValueError, match=f'{name}.npz holds no forest of tools/baseline.py'):
             ForestSegmenter(tmp_path / f'{name}.npz')
+
+
+def test_the_dev_part_is_evaluated_and_not_learned_from(config, tmp_path):
+    tool('forest', config, '--budget', '50%', '--dev', '--work-dir', tmp_path, '--scale', 1, '--trees', 2,
+         '--pixels', 90, '--min-leaf', 1, '--cfg-options', 'dev_tiles=train_1')
+    results = json.loads((tmp_path / 'results.json').read_text())
+    assert results['part'] == 'dev' and read_per_image(tmp_path / 'per_image.npz')[0] == ['train_1']
+    assert results['protocol']['training']['labels']['tiles'] == ['train_0']
+    assert results['protocol']['training']['split']['num_tiles'] == 2
+    with pytest.raises(SystemExit, match='^Error: --dev: .*toy.py does not say which training tiles are its dev part'):
+        tool('forest', config, '--dev', '--work-dir', tmp_path)
+
+
+def test_labelled_tiles_of_different_bands(config, tmp_path, write_image):
+    cfg = Config.fromfile(config)
+    for name, bands in (('a', ()), ('b', (3, ))):
+        write_image(tmp_path / f'images/{name}.png', np.zeros((8, 8, *bands), np.uint8))
+        write_image(tmp_path / f'masks/{name}.png', np.zeros((8, 8), np.uint8))
+    cfg.train_dataloader.dataset.update(data_root=str(tmp_path), include='*')
+    both = '/a.png has 1 band and .*/b.png has 3|/b.png has 3 bands and .*/a.png has 1'  # in the order of choice
+    with pytest.raises(ValueError, match=both):
+        run_forest(cfg, tmp_path / 'run', 2, 0)

@@ -265,3 +265,16 @@ def test_bytes_need_the_preprocessor_that_widens_them(config):
     assert refused(cfg).startswith('egmim_mm.PackTiles packs labels as bytes, and losses need whole numbers of 64 bits')
     cfg.train_dataloader.dataset.pipeline[-1].type = 'PackSegInputs'
     check_training(cfg)
+
+
+def test_choosing_on_the_test_images_is_said(config, monkeypatch):
+    said = []
+    monkeypatch.setattr(config_checks, 'print_log', lambda message, **options: said.append(message))
+    check_training(config())
+    check_training(load_config(str(ROOT / 'configs/upernet_dubai.py'), dev=True,
+                               options={'default_hooks.checkpoint.save_best': 'mIoU'}))
+    check_training(config(default_hooks__checkpoint__save_best='mIoU', val_dataloader__dataset__include='*_006'))
+    assert said == []
+    check_training(config(default_hooks__checkpoint__save_best='mIoU'))
+    assert said[0].startswith("default_hooks.checkpoint.save_best='mIoU' chooses on the images of test_dataloader")
+    assert 'Choose with --dev on tiles taken out of the training part' in said[0]

@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 
 from egmim_mm.checks import LaunchError, label_checks
 from egmim_mm.checks.label_checks import check_labels
+from egmim_mm.storage.tile_reading import TileReadError
 
 CLASSES = ('ground', 'roof', 'road')
 
@@ -199,3 +200,15 @@ def test_the_data_set_of_the_training_is_not_built_again(write_tiles, monkeypatc
     monkeypatch.setattr('egmim_mm.datasets.segmentation.find_pairs', None)
     monkeypatch.setattr('egmim_mm.datasets.class_counts.count_classes', None)
     check_labels(loader.dataset, loader.sampler)
+
+
+def test_labelled_tiles_of_different_bands_are_both_named(write_tiles, warnings_of, write_image, tmp_path):
+    cfg = write_tiles({'a': halves(0, 1), 'b': halves(1, 2), 'c': halves(0, 2)}, budget=3)
+    write_image(tmp_path / 'data/images/a.png', np.zeros((8, 8, 4), np.uint8))  # alpha is no band
+    assert warnings_of(cfg) == []
+    write_image(tmp_path / 'data/images/c.png', np.zeros((8, 8), np.uint8))
+    with pytest.raises(TileReadError, match=r'images/c.png has 1 band and .*images/a.png has 3: labelled tiles need'):
+        check(cfg)
+    cfg.train_dataloader.dataset.include = '[ab]'  # the tile is not labelled
+    cfg.train_dataloader.sampler.budget = 2
+    assert warnings_of(cfg) == []

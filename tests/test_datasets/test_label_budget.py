@@ -12,6 +12,7 @@ from egmim_mm.datasets.label_budget import (
     covered_classes,
     covering_tiles,
     order_tiles,
+    parse_budget,
     select_tiles,
 )
 
@@ -180,3 +181,10 @@ def test_bad_input(change, message):
     arguments = dict(names=['a', 'b', 'c'], class_pixels=np.ones((3, 3)), budget=1) | change
     with pytest.raises(ValueError, match=message):
         select_tiles(**arguments)
+
+
+def test_percentages_outside_of_the_data_are_named_as_they_were_typed():
+    assert (parse_budget('2'), parse_budget('2.5%'), parse_budget('100 %')) == (2, 0.025, 1.0)
+    for text in ('0%', '200%', '-1%', 'nan%'):
+        with pytest.raises(ValueError, match=rf'^label budget {text} is outside \(0 %, 100 %\]$'):
+            parse_budget(text)

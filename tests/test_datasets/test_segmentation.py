@@ -338,3 +338,19 @@ def test_full_reference_in_plain_folders(indexed, write_image):
     path = write_image(root / 'full' / 'x.png', MASK[:8, :8].astype(np.uint8))
     dataset = index_tiles(root, data_prefix=dict(img_path='images', seg_map_path='masks', full_seg_map_path='full'))
     assert dataset[0]['full_seg_map_path'] == path
+
+
+@pytest.mark.parametrize(('patterns', 'dev'), [('part_1', ['tile_a/part_1', 'tile_b/part_1']),
+                                               (['tile_b/*'], ['tile_b/part_1', 'tile_b/part_2'])])
+def test_the_dev_part_and_the_rest(area, patterns, dev):
+    every = area_tiles(area, dev_tiles=patterns).tile_names
+    parts = {part: area_tiles(area, dev_tiles=patterns, part=part).tile_names for part in ('dev', 'train')}
+    assert len(every) == 4 and parts == dict(dev=dev, train=[name for name in every if name not in dev])
+
+
+def test_parts_that_are_none(area):
+    for options in (dict(part='dev'), dict(part='test', dev_tiles='part_1')):
+        with pytest.raises(ValueError, match=f"part='{options['part']}': give 'train' or 'dev', and dev_tiles"):
+            area_tiles(area, **options)
+    with pytest.raises(ValueError, match=r"dev_tiles='part_\[3-9\]' matches none of the 4 training tiles"):
+        area_tiles(area, dev_tiles='part_[3-9]', part='train')

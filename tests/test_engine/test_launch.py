@@ -5,7 +5,7 @@ from mmengine.config import Config
 
 from egmim_mm.checkpoints import CheckpointError
 from egmim_mm.checks import LaunchError
-from egmim_mm.engine import console_runner
+from egmim_mm.engine import console_runner, starting
 from egmim_mm.engine.device import adapt_to_device
 from egmim_mm.engine.launch import load_config, settle_learning_rate, settle_schedule
 from egmim_mm.engine.starting import start_or_resume
@@ -266,3 +266,21 @@ def test_console_is_spared_the_dumps_and_the_file_is_not(tmp_path, capfd):
     for text in ('marker_of_the_config', 'System environment', 'Hooks will be executed'):
         assert text in file and text not in console
     assert 'an ordinary line' in file and 'an ordinary line' in console
+
+
+@pytest.mark.parametrize(('setting', 'named'), [
+    ("model['backbone']['frozen_stages'] = 0", 'model.backbone.frozen_stages=0'),
+    ("optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=0.0)}))",
+     "optim_wrapper.paramwise_cfg.custom_keys['backbone'].lr_mult=0"),
+    ("model['backbone']['frozen_stages'] = -1", None),
+    ("optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=0.1)}))", None)])
+def test_a_frozen_backbone_without_weights_is_said(config, tmp_path, started, monkeypatch, setting, named):
+    said = []
+    monkeypatch.setattr(starting, 'print_log', lambda message, **options: said.append(message))
+    with open(config, 'a') as file:
+        file.write(setting)
+    start(config, tmp_path / 'new', backbone=str(started))
+    assert said == []
+    start(config, tmp_path / 'new')
+    assert said == ([f'{named} keeps the backbone as it is, and its weights are random: the head learns from random '
+                     'features. Give --backbone, or let it learn'] if named else [])

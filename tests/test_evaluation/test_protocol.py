@@ -10,7 +10,9 @@ from egmim_mm.evaluation.protocol import (
     describe_progress,
     describe_split,
     describe_training,
+    evaluated_part,
     lr_scale,
+    selecting_hook,
 )
 
 DATASET = dict(type='egmim_mm.SegmentationTiles', data_root='data/dubai', include='image_part_00[1-6]',
@@ -66,3 +68,28 @@ def test_rate_without_scaling():
 def test_class_names():
     assert class_names(SimpleNamespace(metainfo=dict(classes=('a', 'b')))) == ['a', 'b']
     assert class_names(SimpleNamespace(metainfo={})) is None and class_names(range(3)) is None
+
+
+def loaders(val, test):
+    return {f'{name}_dataloader': own and dict(dataset=own) for name, own in (('val', val), ('test', test))}
+
+
+def test_the_part_that_is_evaluated():
+    read = DATASET | dict(pipeline=[], test_mode=True)  # the same images, read in another way
+    dev, others = DATASET | dict(part='dev', dev_tiles=['*_6']), DATASET | dict(include='image_part_007')
+    for val, test, parts in ((read, DATASET, ('test', 'test')), (others, DATASET, ('val', 'test')),
+                             (dev, dev, ('dev', 'dev')), (dev, DATASET, ('dev', 'test')), (None, read, (None, 'test')),
+                             (read, None, ('val', None))):
+        assert tuple(evaluated_part(loaders(val, test), phase) for phase in ('val', 'test')) == parts
+
+
+def test_what_the_weights_are_chosen_on_is_recorded():
+    loader = SimpleNamespace(dataset=range(3), sampler=None)
+    cfg = loaders(DATASET, DATASET) | dict(label_preset=dict(name='few'))
+    recorded = describe_training(cfg, loader, 0, {})
+    assert (recorded['selected_on'], recorded['preset']) == (None, dict(name='few'))
+    for hooks in (dict(custom_hooks=[dict(type='EMAHook'), dict(type='EarlyStoppingHook')]),
+                  dict(default_hooks=dict(checkpoint=dict(type='CheckpointHook', save_best='mIoU')))):
+        assert describe_training(cfg | hooks, loader, 0, {})['selected_on'] == 'test'
+        assert selecting_hook(hooks) in ('custom_hooks.1 (EarlyStoppingHook)',
+                                         "default_hooks.checkpoint.save_best='mIoU'")

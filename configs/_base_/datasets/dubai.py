@@ -1,5 +1,6 @@
 # MBRSC Dubai as published: tile_N/{images,masks}, masks in colour (the palette), eight tiles of nine adjacent
-# parts. In-domain protocol: parts 1-6 train (48 images), parts 7-9 test (24).
+# parts. In-domain protocol: parts 1-6 train (48 images), parts 7-9 test (24). With --dev parts 1-4 train (32) and parts
+# 5-6 are evaluated (16).
 _base_ = './segmentation.py'
 
 metainfo = dict(
@@ -18,3 +19,4 @@ tiles = dict(
 train_dataloader = dict(dataset=dict(**tiles, include='*image_part_00[1-6]'))
 val_dataloader = dict(dataset=dict(**tiles, include='*image_part_00[7-9]'))
 test_dataloader = val_dataloader
+dev_tiles = ['*image_part_00[56]']

@@ -8,3 +8,4 @@ train_dataloader = dict(
     dataset=dict(**tiles, data_prefix=dict(img_path='img_dir/train', seg_map_path='ann_dir/train')))
 val_dataloader = dict(dataset=dict(**tiles, data_prefix=dict(img_path='img_dir/val', seg_map_path='ann_dir/val')))
 test_dataloader = val_dataloader
+dev_tiles = ['P???7_*']  # --dev: all patches of a tenth of the source images

@@ -11,3 +11,4 @@ val_dataloader = dict(
         data_prefix=dict(
             img_path='img_dir/val', seg_map_path='ann_dir/val', full_seg_map_path='ann_dir_full/val')))
 test_dataloader = val_dataloader
+dev_tiles = ['area15_*', 'area28_*', 'area34_*']  # --dev: three of the sixteen training areas

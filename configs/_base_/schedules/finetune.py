@@ -1,4 +1,4 @@
-# 1 % of the labels: 4k iterations; set train_cfg.max_iters to 8k / 10k / 40k for 5 / 10 / 100 %.
+# For 1 to 3 labelled tiles; --budget sets max_iters and more for so many (label_presets.py).
 # An iteration is a step over global_batch images, whatever number of processes shares them
 train_cfg = dict(type='egmim_mm.GlobalBatchLoop', global_batch=8, max_iters=4000, val_interval=2000)
 val_cfg = dict(type='ValLoop')
