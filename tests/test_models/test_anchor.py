@@ -29,7 +29,7 @@ def test_unchanged_student_on_a_whole_image_has_distance_zero(anchored, normaliz
     inputs = normalized(IMAGES, model)
     student = model.backbone(inputs)[2]
     teacher, = model.terms['anchor'].teacher(inputs)
-    assert torch.equal(student, teacher)
+    torch.testing.assert_close(student, teacher)  # the gradient takes another order of the products
     batch = MaskedBatch(inputs, IMAGES, IMAGES[:, :1], NOTHING_VISIBLE, {2: student})
     assert model.terms['anchor'].losses(None, batch)['anchor'].item() == pytest.approx(0, abs=1e-6)
     losses = model.loss(inputs)
