@@ -18,7 +18,7 @@ from mmengine.logging import MMLogger  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from egmim_mm.datasets.plain_tiles import file_tiles  # noqa: E402
-from egmim_mm.masking import POLICIES  # noqa: E402
+from egmim_mm.masking import POLICIES, UNIFORM_POLICIES  # noqa: E402
 from egmim_mm.pictures import draw_sheet  # noqa: E402
 from egmim_mm.pictures.pretraining import as_rows, load_model, mask_rows, reconstruction_panels  # noqa: E402
 from egmim_mm.study.quickstart import DAPT, ROOT, draw_run  # noqa: E402
@@ -28,8 +28,9 @@ WIDTH = 224  # of a column, px: four or five fill a page without being made smal
 
 
 def draw_masks(model, tiles: list) -> np.ndarray:
-    """Image, edge prior and one mask of every policy, in two blocks of four columns."""
-    titles, rows = mask_rows(model, tiles, POLICIES, seeds=[0], progress=[1.0])
+    """Image, edge prior and one mask of every policy of one ratio, in two blocks of four columns."""
+    policies = [policy for policy in POLICIES if policy not in UNIFORM_POLICIES]  # these have a ratio of their own
+    titles, rows = mask_rows(model, tiles, policies, seeds=[0], progress=[1.0])
     titles = [title.replace('\nprogress 1, seed 0', '') for title in titles]
     return np.concatenate([draw_sheet([row[half] for row in rows], titles[half], width=WIDTH)
                            for half in (slice(4), slice(4, 8))])
