@@ -86,9 +86,9 @@ def test_a_compiled_step_is_the_same_step(phase, number, warnings):
         torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=1e-6, msg=name)
     for name, gradient in compiled.items():
         torch.testing.assert_close(gradient, gradients[name], rtol=1e-3, atol=1e-5, msg=name)
-    stats = torch._dynamo.utils.counters
-    # whole graphs: no part is left to Python
-    assert stats['frames']['ok'] == number and not stats['graph_break'] and warnings == []
+    frames, breaks = torch._dynamo.utils.counters['frames'], torch._dynamo.utils.counters['graph_break']
+    # whole graphs: no part is left to Python. Torch counts a function again that it compiles twice
+    assert frames['ok'] == frames['total'] >= number and not breaks and warnings == []
 
 
 class Small(nn.Module):
