@@ -11,6 +11,7 @@ from torch import nn
 
 from egmim_mm.checkpoints import read_checkpoint
 from egmim_mm.engine import FrozenBackboneHook
+from egmim_mm.engine.compilation import compile_parts
 
 STATES = []  # of the model, before each iteration and after the last one
 
@@ -165,3 +166,15 @@ def test_averaged_weights_are_evaluated_and_saved_and_a_resumed_run_is_exact(toy
     for part in ({'until': 4}, {'resume': True}):
         toy('again', options(ema, HALF) | evaluating, **part)
     assert same(read_checkpoint(tmp_path / 'again' / 'last.pth')['state_dict'], saved) == set(wanted)
+
+
+def test_a_compiled_backbone_follows():
+    model = Two()
+    compile_parts(model, dict(backend='eager'))
+    hook = FrozenBackboneHook(0.5, 0)
+    runner = runner_of(model, model.backbone.parameters(), model.head.parameters())
+    hook.before_train(runner)
+    for runner.iter in (0, 4, 5, 6):
+        hook.before_train_iter(runner, 0)
+        model(torch.ones(1, 2)).backward()
+        assert (model.backbone.weight.grad is not None) is (runner.iter >= 5)
