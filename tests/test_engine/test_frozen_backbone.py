@@ -3,6 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel
@@ -12,6 +13,7 @@ from torch import nn
 from egmim_mm.checkpoints import read_checkpoint
 from egmim_mm.engine import FrozenBackboneHook
 from egmim_mm.engine.compilation import compile_parts
+from egmim_mm.engine.device import adapt_to_device
 
 STATES = []  # of the model, before each iteration and after the last one
 
@@ -125,6 +127,15 @@ def test_processes_do_not_wait_for_gradients_of_the_backbone(tmp_path):
             assert model.head.weight.grad is not None
     finally:
         torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize('setting', [{}, dict(find_unused_parameters=True)])
+def test_processes_on_cpus_get_the_setting(monkeypatch, setting):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr(torch.distributed, 'is_initialized', lambda: True)
+    cfg = Config(setting)
+    adapt_to_device(cfg, 'pytorch', False)
+    assert cfg.model_wrapper_cfg.find_unused_parameters is bool(setting)
 
 
 @pytest.mark.parametrize('settings', [dict(until=0), dict(until=1.5), dict(warmup=-0.1), dict(warmup=2)])
