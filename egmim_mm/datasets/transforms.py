@@ -168,17 +168,23 @@ class RandomScaledCrop(BaseTransform):
         cat_max_ratio: A window whose most frequent class takes this share of its labelled pixels or more, or without
             any label, is drawn again, at most ten times. 1 accepts every window.
         pad_value: BGR colour of padding. The ImageNet mean becomes 0 after normalisation, as in mmseg's own padding.
+        class_centred: Share of the windows that hold a pixel drawn so that the classes of the tile come equally often:
+            a class, then one of its pixels, then a window around it. ``cat_max_ratio`` does not apply to them.
     """
 
     ATTEMPTS = 10
 
     def __init__(self, crop_size: int | tuple[int, int], scale_range: tuple[float, float] = (0.5, 2.0),
-                 cat_max_ratio: float = 0.75, pad_value: Sequence[int] = (104, 116, 124)) -> None:
+                 cat_max_ratio: float = 0.75, pad_value: Sequence[int] = (104, 116, 124),
+                 class_centred: float = 0.0) -> None:
         self.crop_size = (crop_size, crop_size) if isinstance(crop_size, int) else tuple(crop_size)
         if not 0 < scale_range[0] <= scale_range[1]:
             raise ValueError(f'scale_range {scale_range} must be (smallest, largest), both above 0')
         if len(self.crop_size) != 2 or min(self.crop_size) < 1:
             raise ValueError(f'crop_size {crop_size} must be positive')
+        if not 0 <= class_centred <= 1:
+            raise ValueError(f'class_centred {class_centred} must be a share of the windows, in 0..1')
+        self.class_centred = class_centred
         self.scale_range, self.cat_max_ratio, self.pad_value = tuple(scale_range), cat_max_ratio, tuple(pad_value)
 
     def transform(self, results: dict) -> dict:
@@ -202,6 +208,10 @@ class RandomScaledCrop(BaseTransform):
         return results
 
     def _draw_corner(self, shape: tuple, window: tuple[int, int], seg: np.ndarray | None) -> tuple[int, int]:
+        if self.class_centred and seg is not None and np.random.uniform() < self.class_centred:
+            corner = _corner_at_class(window, seg)
+            if corner is not None:
+                return corner
         for _ in range(self.ATTEMPTS):
             top, left = (np.random.randint(0, full - win + 1) for full, win in zip(shape, window))
             if seg is None or self.cat_max_ratio >= 1:
@@ -218,6 +228,21 @@ class RandomScaledCrop(BaseTransform):
         if below == 0 and right == 0:
             return array
         return cv2.copyMakeBorder(array, 0, below, 0, right, cv2.BORDER_CONSTANT, value=value)
+
+
+def _corner_at_class(window: tuple[int, int], seg: np.ndarray) -> tuple[int, int] | None:
+    """Corner of a window around a pixel of a class drawn from those in (H, W) labels; None without a label.
+
+    The pixel lies anywhere in the middle half of the window, unless the window would leave the tile.
+    """
+    thinned = seg[::2, ::2]  # a quarter of the pixels is enough to draw from
+    classes = np.flatnonzero(np.bincount(thinned.ravel(), minlength=IGNORE + 1)[:IGNORE])
+    if not len(classes):
+        return None
+    places = np.flatnonzero(thinned.ravel() == np.random.choice(classes))
+    pixel = np.unravel_index(np.random.choice(places), thinned.shape)
+    return tuple(int(np.clip(2 * at - round(win * np.random.uniform(0.25, 0.75)), 0, full - win))
+                 for at, win, full in zip(pixel, window, seg.shape))
 
 
 @TRANSFORMS.register_module()

@@ -1,6 +1,8 @@
 from .global_batch import GlobalBatchLoop
 from .hooks import (
+    ClassWeightsHook,
     FiniteLossHook,
+    FrozenBackboneHook,
     GlobalLossHook,
     IterationSeedHook,
     MaskCurriculumHook,
@@ -14,7 +16,7 @@ from .optim_wrapper import AutocastOptimWrapper
 from .optimizer_groups import MergedGroups
 
 __all__ = [
-    'AutocastOptimWrapper', 'FiniteLossHook', 'GlobalBatchLoop', 'GlobalLossHook', 'IterationSeedHook',
-    'MaskCurriculumHook', 'MergedGroups', 'ReconstructionHook', 'RepresentationHealthHook', 'SafeCheckpointHook',
-    'StepRecordsHook', 'SwinLayerDecay'
+    'AutocastOptimWrapper', 'ClassWeightsHook', 'FiniteLossHook', 'FrozenBackboneHook', 'GlobalBatchLoop',
+    'GlobalLossHook', 'IterationSeedHook', 'MaskCurriculumHook', 'MergedGroups', 'ReconstructionHook',
+    'RepresentationHealthHook', 'SafeCheckpointHook', 'StepRecordsHook', 'SwinLayerDecay'
 ]

@@ -72,7 +72,8 @@ def _all_agree(vote: bool) -> bool:
 def _use_gloo(cfg: Config) -> None:
     cfg.env_cfg = dict(cfg.get('env_cfg') or {}, dist_cfg=dict(backend='gloo'))
     # DDP must not be handed a device id
-    cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
+    cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False,
+                                 find_unused_parameters=cfg.get('find_unused_parameters', False))
     if not torch.distributed.is_initialized():
         # MMEngine's launcher would call torch.cuda.set_device; it leaves a ready process group alone
         torch.distributed.init_process_group('gloo')

@@ -1,4 +1,4 @@
-"""Mirror images, quarter turns and colour changes of a whole batch, on the device where it lies."""
+"""Mirror images, quarter turns, colour changes and mixtures of a whole batch, on the device where it lies."""
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +20,11 @@ class BatchAugmentation:
     with the ranges and probabilities of MMSegmentation's ``PhotoMetricDistortion``, which works in HSV and clips after
     each change: strong changes look different.
 
+    Mixing comes last: an image gets pixels of the next of the batch (the last of the first) with their labels, those
+    in a rectangle (CutMix, Yun et al., ICCV 2019; its share of the area is uniform in 0..1) or those of every other
+    class, drawn at random (ClassMix, Olsson et al., WACV 2021), which puts the few labelled objects on other ground.
+    Which sample is the next depends on what is computed together, as the statistics of BatchNorm do.
+
     Args:
         flip: Mirror every other image left to right.
         turn: Turn by 0, 90, 180 or 270 degrees, each with the same probability; for square images.
@@ -28,13 +33,22 @@ class BatchAugmentation:
         contrast: Range of the factor of all bands.
         saturation: Range of the factor of the distance from grey.
         hue: Largest turn around the grey axis, degrees.
+        cutmix: Share of the samples that get a rectangle of the next one.
+        classmix: Share of the samples that get classes of the next one; both together at most 1.
+
+    Raises:
+        ValueError: Shares of mixed samples out of range.
     """
 
     def __init__(self, flip: bool = True, turn: bool = True, color: bool = False, brightness: float = 32,
                  contrast: Sequence[float] = (0.5, 1.5), saturation: Sequence[float] = (0.5, 1.5),
-                 hue: float = 36) -> None:
+                 hue: float = 36, cutmix: float = 0.0, classmix: float = 0.0) -> None:
+        if min(cutmix, classmix) < 0 or cutmix + classmix > 1:
+            raise ValueError('augmentation: cutmix and classmix are shares of the samples, 0 or more and together at '
+                             f'most 1; got {cutmix} and {classmix}')
         self.flip, self.turn, self.color = flip, turn, color
         self.brightness, self.contrast, self.saturation, self.hue = brightness, contrast, saturation, hue
+        self.cutmix, self.classmix = cutmix, classmix
 
     def __call__(self, images: Tensor, labels: Tensor | None, seeds: Sequence[int]) -> tuple[Tensor, Tensor | None]:
         """Augment a batch.
@@ -48,8 +62,11 @@ class BatchAugmentation:
             Images, float32 in 0..255 if colours change, else of the same type; and labels.
 
         Raises:
-            ValueError: Images that are not square are to be turned, or of other than three bands to change colour.
+            ValueError: Images that are not square are to be turned, or of other than three bands to change colour, or
+                images without labels to be mixed.
         """
+        if labels is None and self.cutmix + self.classmix:
+            raise ValueError('augmentation: cutmix and classmix are for labelled images')
         if self.turn and images.shape[-1] != images.shape[-2]:
             raise ValueError(f'augmentation: images of {images.shape[-2]} x {images.shape[-1]} px cannot be turned; '
                              'set turn=False')
@@ -62,6 +79,10 @@ class BatchAugmentation:
         if self.color:
             maps = torch.from_numpy(np.array([draw[1] for draw in draws], np.float32))
             images = _recolored(images, maps.to(images.device, non_blocking=True))
+        if self.cutmix + self.classmix:
+            theirs = self._taken(labels.roll(-1, 0), [np.random.default_rng((int(seed), 2)) for seed in seeds])
+            images = torch.where(theirs, images.roll(-1, 0), images)
+            labels = torch.where(theirs, labels.roll(-1, 0), labels)
         return images, labels
 
     def _draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -86,6 +107,24 @@ class BatchAugmentation:
             x = torch.where(quarter, torch.rot90(x, 1, (-2, -1)), x)
             x = torch.where(half, x.flip(-2, -1), x)
         return x
+
+    def _taken(self, labels: Tensor, rngs: Sequence[np.random.Generator]) -> Tensor:
+        """(B, 1, H, W) labels of the next samples -> bool: what is taken from them."""
+        height, width = labels.shape[-2:]
+        boxes = np.zeros((len(rngs), 1, height, width), bool)
+        classes = np.zeros((len(rngs), 256), bool)
+        for rng, box, taken in zip(rngs, boxes[:, 0], classes):
+            drawn, side, where = rng.uniform(), rng.uniform()**0.5, rng.uniform(size=2)
+            half = rng.integers(2, size=255).astype(bool)
+            if drawn < self.cutmix:
+                (top, h), (left, w) = ((int(at * (full - round(side * full))), round(side * full))
+                                       for at, full in zip(where, (height, width)))
+                box[top:top + h, left:left + w] = True
+            elif drawn < self.cutmix + self.classmix:
+                taken[:255] = half  # never what is not labelled
+        by_class = torch.from_numpy(classes).to(labels.device, non_blocking=True)
+        held = by_class.gather(1, labels.flatten(1).long()).view(labels.shape)
+        return held | torch.from_numpy(boxes).to(labels.device, non_blocking=True)
 
 
 def _recolored(images: Tensor, maps: Tensor) -> Tensor:

@@ -126,7 +126,39 @@ def test_windows_without_labels_are_avoided():
     assert np.mean(labelled) > 0.9
 
 
+def test_windows_around_classes_hold_all_of_them_equally_often():
+    seg = np.zeros((300, 200), np.uint8)
+    seg[290:300, 190:200], seg[100:104, 20:24], seg[:, :10] = 1, 2, 255  # 0.2 % of the tile each, one in a corner
+    image = seg[..., None].repeat(3, axis=2)
+    np.random.seed(0)
+
+    def shares(of_windows):
+        crop = RandomScaledCrop(32, (1, 1), cat_max_ratio=1, class_centred=of_windows)
+        drawn = [crop(dict(img=image, gt_seg_map=seg))['gt_seg_map'] for _ in range(300)]
+        assert {one.shape for one in drawn} == {(32, 32)}
+        return [np.mean([(one == kind).any() for one in drawn]) for kind in (0, 1, 2)]
+
+    assert shares(1.0)[1:] == pytest.approx([1 / 3, 1 / 3], abs=0.08)
+    assert shares(0.5)[1:] == pytest.approx([1 / 6, 1 / 6], abs=0.08)
+    assert max(shares(0.0)[1:]) < 0.06
+    blank = np.full((64, 64), 255, np.uint8)
+    cut = RandomScaledCrop(32, (1, 1), class_centred=1.0)(dict(img=blank[..., None].repeat(3, 2), gt_seg_map=blank))
+    assert (cut['gt_seg_map'] == 255).all() and cut['gt_seg_map'].shape == (32, 32)
+
+
+def test_the_pixel_of_the_class_is_in_the_middle_half():
+    seg = np.zeros((200, 200), np.uint8)
+    seg[100:102, 100:102] = 1
+    crop, found = RandomScaledCrop(40, (1, 1), class_centred=1.0), []
+    np.random.seed(0)
+    for _ in range(100):
+        rows, columns = np.nonzero(crop(dict(img=seg[..., None].repeat(3, 2), gt_seg_map=seg))['gt_seg_map'])
+        found += [rows.min(), columns.min()] if len(rows) == 4 and rows.min() in range(10, 31) else []
+    assert len(found) > 60 and min(found) >= 0 and np.ptp(found) > 15
+
+
 @pytest.mark.parametrize('arguments, message', [
+    (dict(crop_size=8, class_centred=1.5), 'class_centred 1.5 must be a share'),
     (dict(crop_size=0), 'crop_size'), (dict(crop_size=8, scale_range=(0, 1)), 'scale_range'),
     (dict(crop_size=8, scale_range=(2, 1)), 'scale_range'),
 ])

@@ -91,6 +91,36 @@ def test_colours_follow_the_formulas():
     assert bright.min() == 0 and bright.max() == 255 and bright.dtype == torch.float32
 
 
+def test_mixed_samples_take_pixels_and_labels_of_the_next():
+    """An image of the value of its labels everywhere: what is taken shows in both."""
+    labels = torch.arange(40, dtype=torch.uint8).view(40, 1, 1, 1).repeat(1, 1, 8, 8)
+    images = labels.repeat(1, 3, 1, 1)
+    quiet, seeds, later = dict(flip=False, turn=False), range(40), labels.roll(-1, 0)
+    cut, cut_labels = BatchAugmentation(**quiet, cutmix=1.0)(images, labels, seeds)
+    assert torch.equal(cut[:, :1], cut_labels) and bool(((cut_labels == labels) | (cut_labels == later)).all())
+    taken = (cut_labels == later)[:, 0]
+    boxes = taken.any(2)[:, :, None] & taken.any(1)[:, None]  # what rows and columns span
+    assert torch.equal(boxes, taken) and 0.4 < taken.float().mean() < 0.6
+    assert not taken.flatten(1).all(1).all() and taken.flatten(1).any(1).float().mean() > 0.8
+    half, _ = BatchAugmentation(**quiet, cutmix=0.5)(images, labels, seeds)
+    assert 0.3 < (half == images).flatten(1).all(1).float().mean() < 0.7
+
+    # the next sample has columns of three classes and one without labels; the first is all of class 9
+    kinds = torch.tensor([[9, 9, 9, 9], [0, 1, 2, 255]], dtype=torch.uint8).view(2, 1, 1, 4).repeat(1, 1, 4, 1)
+    pictures = kinds.repeat(1, 3, 1, 1)
+    choices = set()
+    for seed in range(60):
+        mixed, mixed_labels = BatchAugmentation(**quiet, classmix=1.0)(pictures, kinds, [seed, 0])
+        rows = mixed_labels[0, 0]
+        assert torch.equal(mixed[0], rows.expand(3, 4, 4)) and torch.equal(rows, rows[:1].expand(4, 4))
+        choices.add(tuple(rows[0].tolist()))
+    assert choices == {(a, b, c, 9) for a in (9, 0) for b in (9, 1) for c in (9, 2)}
+    with pytest.raises(ValueError, match='are for labelled images'):
+        BatchAugmentation(cutmix=0.5)(images, None, seeds)
+    with pytest.raises(ValueError, match='together at most 1; got 0.6 and 0.6'):
+        BatchAugmentation(cutmix=0.6, classmix=0.6)
+
+
 def test_preprocessors_augment_in_training_alone_and_say_what_they_cannot():
     data = batch([(16, 16)] * 4)
     images = torch.stack(data['inputs'])

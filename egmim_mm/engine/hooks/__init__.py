@@ -1,5 +1,7 @@
 from .checkpointing import SafeCheckpointHook
+from .class_weights import ClassWeightsHook
 from .finite_loss import FiniteLossHook
+from .frozen_backbone import FrozenBackboneHook
 from .global_loss import GlobalLossHook
 from .iteration import IterationSeedHook, MaskCurriculumHook
 from .prediction_sheets import PredictionSheetsHook
@@ -8,6 +10,7 @@ from .representation_health import RepresentationHealthHook
 from .step_records import StepRecordsHook
 
 __all__ = [
-    'FiniteLossHook', 'GlobalLossHook', 'IterationSeedHook', 'MaskCurriculumHook', 'PredictionSheetsHook',
-    'ReconstructionHook', 'RepresentationHealthHook', 'SafeCheckpointHook', 'StepRecordsHook'
+    'ClassWeightsHook', 'FiniteLossHook', 'FrozenBackboneHook', 'GlobalLossHook', 'IterationSeedHook',
+    'MaskCurriculumHook', 'PredictionSheetsHook', 'ReconstructionHook', 'RepresentationHealthHook',
+    'SafeCheckpointHook', 'StepRecordsHook'
 ]
