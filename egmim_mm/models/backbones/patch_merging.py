@@ -23,7 +23,8 @@ def merge_tokens(merging: nn.Module, x: Tensor, hw_shape: tuple[int, int]) -> tu
     x = x.view(batch, rows, 2, columns, 2, channels).transpose(2, 3).reshape(batch, rows * columns, 4, channels)
     norm, weight = merging.norm, merging.reduction.weight
     post_norm = norm is not None and getattr(merging, 'use_post_norm', False)
-    reorder = x.numel() < weight.numel()
+    # by one image: a batch in parts, or shared by processes, must add up in the same order
+    reorder = x[0].numel() < weight.numel()
     x = (x.transpose(2, 3) if reorder else x).flatten(2)
 
     def by_token(values: Tensor) -> Tensor:  # (..., 4 C), channel by channel -> token by token
