@@ -5,12 +5,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-
-def window_starts(length: int, crop: int) -> list[int]:
-    """First pixel of each window along one side; the last window is shifted back to the border."""
-    if length <= crop:
-        return [0]
-    return list(range(0, length - crop, crop)) + [length - crop]
+from egmim_mm.readout.cells import window_starts
 
 
 def cut(image: torch.Tensor, label: torch.Tensor, crop: int,
@@ -73,29 +68,3 @@ def crop_batches(dataset: Iterable, preprocess: Callable[[np.ndarray], torch.Ten
                 images, labels = [], []
     if images:
         yield torch.stack(images), torch.stack(labels)
-
-
-def majority_labels(labels: torch.Tensor, num_classes: int, cell: int = 4,
-                    ignore_index: int = 255) -> torch.Tensor:
-    """The most frequent label of each cell of ``cell`` x ``cell`` pixels.
-
-    Ignored pixels vote as well, so a cell that is mostly ignored is ignored; a tie goes to the lowest
-    class id, and to a class before "ignored".
-
-    Args:
-        labels: (B, H, W) uint8, class ids or ``ignore_index``; H and W multiples of ``cell``.
-        num_classes: K.
-        cell: Side of the cells in pixels.
-        ignore_index: Label of pixels that do not count.
-
-    Returns:
-        (B, H / cell, W / cell) int64, class ids or ``ignore_index``.
-    """
-    batch, height, width = labels.shape
-    values = labels.long()
-    values = torch.where(values == ignore_index, num_classes, values)
-    cells = values.reshape(batch, height // cell, cell, width // cell, cell).transpose(2, 3).flatten(3)
-    votes = torch.zeros(cells.shape[:3] + (num_classes + 1,), dtype=torch.int16, device=labels.device)
-    votes.scatter_add_(3, cells, torch.ones_like(cells, dtype=torch.int16))
-    winner = votes.argmax(3)
-    return torch.where(winner == num_classes, ignore_index, winner)
