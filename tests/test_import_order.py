@@ -42,7 +42,7 @@ MAY_IMPORT = {
     'masking': GROUND | {'edges'},
     'precision': GROUND,
     'cores': set(),
-    'readout': GROUND,
+    'readout': GROUND | {'precision'},
     'datasets.label_budget': GROUND,
     **{name: BASE | set(ROOMS[:rank]) - APART.get(name, set()) for rank, name in enumerate(ROOMS)},
 }

@@ -1,10 +1,13 @@
 """Cells of labelled tiles: where windows lie, the label of a cell, the features at it. Pure functions of tensors."""
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-__all__ = ['majority_labels', 'values_at', 'window_starts']
+__all__ = ['CELL', 'IGNORE', 'labelled_windows', 'majority_labels', 'values_at', 'window_starts']
+
+CELL = 4  # side of a cell, px: what a pixel of the finest feature maps stands for
+IGNORE = 255
 
 
 def window_starts(length: int, crop: int) -> list[int]:
@@ -14,8 +17,30 @@ def window_starts(length: int, crop: int) -> list[int]:
     return list(range(0, length - crop, crop)) + [length - crop]
 
 
-def majority_labels(labels: Tensor, num_classes: int, cell: int = 4,
-                    ignore_index: int = 255) -> Tensor:
+def labelled_windows(labels: Tensor, window: int) -> Iterator[tuple[tuple[slice, slice], Tensor]]:
+    """Windows of a tile that hold each labelled pixel once.
+
+    Args:
+        labels: (H, W).
+        window: Side of the windows, px; along an axis that is shorter, they are as long as it is.
+
+    Yields:
+        Rows and columns of a window, and its labels, :data:`IGNORE` where a window before it holds them.
+    """
+    seen_rows = 0
+    for top in window_starts(labels.shape[0], window):
+        seen_columns = 0
+        for left in window_starts(labels.shape[1], window):
+            place = slice(top, top + window), slice(left, left + window)
+            own = labels[place].clone()
+            own[:seen_rows - top], own[:, :seen_columns - left] = IGNORE, IGNORE
+            yield place, own
+            seen_columns = left + window
+        seen_rows = top + window
+
+
+def majority_labels(labels: Tensor, num_classes: int, cell: int = CELL,
+                    ignore_index: int = IGNORE) -> Tensor:
     """The most frequent label of each cell of ``cell`` x ``cell`` pixels.
 
     Ignored pixels vote as well, so a cell that is mostly ignored is ignored; a tie goes to the lowest

@@ -5,6 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from egmim_mm.precision import exact_float32
+
 __all__ = ['PER_BAND', 'SIGMAS', 'filtered_maps', 'shrunk_shape']
 
 SIGMAS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # px of the shrunk image, scikit-image's defaults
@@ -32,7 +34,7 @@ def filtered_maps(images: Tensor, scale: float = 1.0, size: Sequence[int] | None
     Returns:
         (B, PER_BAND * C, h, w) float32, all features of the first band first.
     """
-    with torch.autocast(images.device.type, enabled=False):  # second differences are below the steps of bfloat16
+    with exact_float32(images.device):  # second differences are small
         images = images.float()
         images = _area_resized(images, shrunk_shape(images.shape[-2:], scale))
         of_scales = [_area_resized(_filtered(images, sigma).flatten(1, 2), size or images.shape[-2:])
