@@ -101,8 +101,10 @@ class ReadoutLoop(BaseLoop):
         losses = head.classifiers[0].bias.new_zeros(len(self.l2))
         if is_main_process():
             losses.copy_(torch.tensor(self._fit_here()))
-        for tensor in (*head.state_dict().values(), losses):
+        weights = head.state_dict()
+        for tensor in (*weights.values(), losses):
             broadcast(tensor)
+        head.load_state_dict(weights)  # tells those of the other processes that they are fitted
         return {f'loss_{number}': loss for number, loss in enumerate(losses)}
 
     def _fit_here(self) -> list[float]:

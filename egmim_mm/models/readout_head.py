@@ -58,6 +58,7 @@ class ReadoutHead(BaseDecodeHead):
         self.widths = [[self.in_channels[place] for place in group] for group in self.groups]
         self.classifiers = nn.ModuleList(nn.Linear(sum(widths), num_classes) for widths in self.widths)
         self.register_buffer('fitted', torch.tensor(False))
+        self._is_fitted = False  # the same, without waiting for a GPU
 
     @torch.no_grad()
     def set_classifiers(self, fitted: Sequence[tuple[Tensor, Tensor]], seen: Sequence[int]) -> None:
@@ -73,6 +74,11 @@ class ReadoutHead(BaseDecodeHead):
             classifier.weight[list(seen)] = weight.to(classifier.weight)
             classifier.bias[list(seen)] = bias.to(classifier.bias)
         self.fitted.fill_(True)
+        self._is_fitted = True
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._is_fitted = bool(self.fitted)
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
         """Maps (B, C_i, h_i, w_i) -> logarithms of the averaged probabilities, (B, K, h, w) float32."""
@@ -99,7 +105,7 @@ class ReadoutHead(BaseDecodeHead):
         Raises:
             ValueError: The classifiers are not fitted.
         """
-        if not self.fitted:
+        if not self._is_fitted:
             raise ValueError('the classifiers of ReadoutHead are not fitted: train this config with egmim_mm.'
                              'ReadoutLoop, and give the checkpoint of that training')
         return super().predict(inputs, batch_img_metas, test_cfg)

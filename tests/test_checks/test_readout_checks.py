@@ -37,8 +37,8 @@ def test_their_names_pass_one_by_one():
 
 
 @pytest.mark.parametrize('settings, says', [
-    (HEAD, 'egmim_mm.ReadoutHead is fitted at once, not trained by gradients, as GlobalBatchLoop would: set train_cfg='),
-    (LOOP, 'it would leave model.decode_head, model.auxiliary_head untrained: set model.decode_head=dict(_delete_=True'),
+    (HEAD, 'ReadoutHead is fitted at once, not trained by gradients, as GlobalBatchLoop would: set train_cfg='),
+    (LOOP, 'it would leave model.decode_head, model.auxiliary_head untrained: set model.decode_head=dict('),
     ({key: one for key, one in {**HEAD, **LOOP}.items() if key != 'model.auxiliary_head'},
      'it would leave model.auxiliary_head untrained'),
 ])
