@@ -48,7 +48,7 @@ def _filtered(images: Tensor, sigma: float) -> Tensor:
     smooth = _gaussian(images, sigma)
     down, across = _gradient(smooth, -2), _gradient(smooth, -1)
     rows, mixed, columns = _gradient(down, -2), _gradient(down, -1), _gradient(across, -1)
-    mean, spread = (rows + columns) / 2, torch.hypot((rows - columns) / 2, mixed)
+    mean, spread = (rows + columns) / 2, (((rows - columns) / 2).square() + mixed.square()).sqrt()
     return torch.stack([smooth, _sobel(smooth), mean + spread, mean - spread], 2)
 
 
