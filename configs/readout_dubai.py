@@ -6,3 +6,4 @@ _base_ = [
 ]
 
 model = dict(decode_head=dict(num_classes=5))
+label_presets = _base_.readout_label_presets  # of --budget

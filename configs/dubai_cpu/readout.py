@@ -7,3 +7,4 @@ _base_ = [
 train_dataloader = dict(num_workers=0, persistent_workers=False, sampler=dict(budget=2))  # class-covering choice
 val_dataloader = dict(num_workers=0, persistent_workers=False)
 test_dataloader = val_dataloader
+label_presets = _base_.readout_label_presets  # of --budget

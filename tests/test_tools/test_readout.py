@@ -11,6 +11,8 @@ from mmengine.runner import ValLoop
 from PIL import Image
 
 from egmim_mm.checkpoints import read_checkpoint
+from egmim_mm.checks import check_training
+from egmim_mm.engine.launch import load_config
 from egmim_mm.inference import Segmenter
 
 READOUT = """
@@ -23,6 +25,18 @@ model = dict(
     test_cfg=dict(crop_size=(96, 96), stride=(96, 96)))
 train_cfg = dict(_delete_=True, type='egmim_mm.ReadoutLoop', cells=600, l2=[1e-2, 1e-3])
 optim_wrapper = dict(precision='float32')
+"""
+
+
+PRESET = """
+_base_ = '{upernet}'
+label_presets = [dict(name='read-out', settings=dict(
+    model=dict(
+        pixel_features=dict(scale=0.5),
+        decode_head=dict(
+            _delete_=True, type='egmim_mm.ReadoutHead', in_index=[0, 1, 2, 3, 4], groups=[[0, 1, 2, 3], [4]]),
+        auxiliary_head=None),
+    train_cfg=dict(_delete_=True, type='egmim_mm.ReadoutLoop', cells=600)))]
 """
 
 
@@ -92,6 +106,16 @@ def test_a_run_that_stops_in_its_evaluation_is_resumed_with_it(config, weights, 
     call('train', config, '--work-dir', tmp_path, '--resume')
     assert results(tmp_path)['metrics'] == trained.results['metrics'] and results(tmp_path)['training_ended'] is True
     assert log(tmp_path).count('Read-out fitted') == 1
+
+
+def test_a_preset_of_a_label_budget_can_be_a_read_out(tiny, tmp_path):
+    path = tmp_path / 'preset.py'
+    path.write_text(PRESET.format(upernet=tiny.upernet))
+    cfg = load_config(str(path), budget='2')
+    check_training(cfg)
+    assert cfg.train_cfg == dict(type='egmim_mm.ReadoutLoop', cells=600, max_iters=1)
+    assert cfg.model.decode_head.num_classes == 3 and cfg.label_preset.name == 'read-out'
+    assert cfg.train_dataloader.sampler.budget == 2 and cfg.model.auxiliary_head is None
 
 
 def test_random_weights_are_warned_of(config, call, tmp_path):
