@@ -82,10 +82,10 @@ def settle_schedule(cfg: Config) -> None:
 
 
 def settle_classes(cfg: Config) -> None:
-    """Give heads without ``num_classes`` that of the training data: a preset that brings a head does not know it."""
+    """Give a read-out without ``num_classes`` that of the training data: a preset that brings one does not know it."""
     classes = declared_metainfo((cfg.get('train_dataloader') or {}).get('dataset') or {}).get('classes')
     for _, head in heads_of(cfg.get('model') or {}):
-        if classes and 'num_classes' not in head:
+        if classes and str(head.get('type')).endswith('ReadoutHead') and 'num_classes' not in head:
             head['num_classes'] = len(classes)
 
 
