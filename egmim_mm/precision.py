@@ -1,10 +1,12 @@
 """In which precision to compute on a device: bfloat16 where it is faster, else float32."""
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 
 import torch
 
-__all__ = ['PRECISIONS', 'autocast_for', 'choose_precision']
+__all__ = ['PRECISIONS', 'autocast_for', 'choose_precision', 'exact_float32']
 
 PRECISIONS = ('auto', 'bfloat16', 'float32')
 _WORTH = 1.5  # how much faster products must be; processors that only emulate bfloat16 are at 1 and below
@@ -48,6 +50,21 @@ def autocast_for(device: torch.device | str, precision: str = 'auto') -> torch.a
     enabled = choose_precision(precision, device_type)[0] == 'bfloat16'
     # devices without autocast of their own are handed the CPU's, switched off
     return torch.autocast(device_type if enabled else 'cpu', torch.bfloat16, enabled=enabled)
+
+
+@contextmanager
+def exact_float32(device: torch.device | str) -> Iterator[None]:
+    """No autocast on a device, and no TF32, for what would drown in the steps of short numbers."""
+    switches = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [switch.allow_tf32 for switch in switches]
+    try:
+        for switch in switches:
+            switch.allow_tf32 = False
+        with torch.autocast(torch.device(device).type, enabled=False):
+            yield
+    finally:
+        for switch, allowed in zip(switches, before):
+            switch.allow_tf32 = allowed
 
 
 @lru_cache(maxsize=1)

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from egmim_mm import precision
-from egmim_mm.precision import autocast_for, choose_precision
+from egmim_mm.precision import autocast_for, choose_precision, exact_float32
 
 
 @pytest.fixture
@@ -35,6 +35,26 @@ def test_other_devices_compute_in_float32():
     assert choose_precision('auto', 'mps')[0] == 'float32'
     with autocast_for('mps'):
         assert not torch.is_autocast_enabled('cpu')
+
+
+@pytest.fixture
+def tf32():
+    """TF32 is allowed for a while."""
+    switches = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [switch.allow_tf32 for switch in switches]
+    for switch in switches:
+        switch.allow_tf32 = True
+    yield switches
+    for switch, allowed in zip(switches, before):
+        switch.allow_tf32 = allowed
+
+
+def test_exact_products_inside_autocast_and_the_switches_as_before(tf32):
+    a = torch.full((1, 1), 1 + 2**-12)  # between two numbers of bfloat16, and of TF32
+    with autocast_for('cpu', 'bfloat16'), exact_float32('cpu'):
+        assert float(a @ a) == pytest.approx(float(a)**2, abs=1e-7) and (a @ a).dtype == torch.float32
+        assert not any(switch.allow_tf32 for switch in tf32)
+    assert all(switch.allow_tf32 for switch in tf32)
 
 
 def test_measurement():

@@ -19,3 +19,6 @@ cpu_label_presets = [
     dict(name='tens of tiles', up_to=100, settings=dict(train_cfg=dict(max_iters=600))),
     dict(name='hundreds of tiles', settings=dict(train_cfg=dict(max_iters=1200))),
 ]
+
+# For read-outs, which are fitted at once, whatever the number of tiles
+readout_label_presets = [dict(name='read-out', settings=dict())]

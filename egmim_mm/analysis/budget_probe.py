@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from egmim_mm.baselines.balanced_sample import balanced_shares, draw_places, tile_generator
 from egmim_mm.evaluation.confusion import segmentation_scores
+from egmim_mm.readout.balanced_sample import balanced_shares, draw_places, tile_generator
+from egmim_mm.readout.cells import majority_labels, values_at
+from egmim_mm.readout.linear import channel_statistics, fit_logistic
 
-from .crops import crop_batches, majority_labels
-from .linear import channel_statistics, fit_logistic
-from .probe import Classifier, feature_maps, score_classifiers, values_at
+from .crops import crop_batches
+from .probe import Classifier, feature_maps, score_classifiers
 
 __all__ = ['probe_choices']
 

@@ -5,46 +5,28 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-
-def window_starts(length: int, crop: int) -> list[int]:
-    """First pixel of each window along one side; the last window is shifted back to the border."""
-    if length <= crop:
-        return [0]
-    return list(range(0, length - crop, crop)) + [length - crop]
+from egmim_mm.readout.cells import IGNORE, labelled_windows
 
 
-def cut(image: torch.Tensor, label: torch.Tensor, crop: int,
-        ignore_index: int = 255) -> tuple[torch.Tensor, torch.Tensor]:
+def cut(image: torch.Tensor, label: torch.Tensor, crop: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Cut a tile into windows that hold each labelled pixel once.
 
-    Where the last window overlaps the one before it, its labels are ``ignore_index``; where a tile is
-    smaller than the window, the image is padded with zeros (the mean colour, after standardising) and
-    the label with ``ignore_index``.
+    Where the last window overlaps the one before it, its labels are 255; where a tile is smaller than the window, the
+    image is padded with zeros (the mean colour, after standardising) and the label with 255.
 
     Args:
         image: (C, H, W) float32, standardised.
         label: (H, W) uint8.
         crop: Side of the windows in pixels.
-        ignore_index: Label of pixels that do not count.
 
     Returns:
         (N, C, crop, crop) images and (N, crop, crop) labels.
     """
     height, width = label.shape
     pad = (0, max(crop - width, 0), 0, max(crop - height, 0))
-    image, label = F.pad(image, pad), F.pad(label, pad, value=ignore_index)
-    images, labels = [], []
-    seen_y = 0
-    for y in window_starts(height, crop):
-        seen_x = 0
-        for x in window_starts(width, crop):
-            window = label[y:y + crop, x:x + crop].clone()
-            window[:seen_y - y], window[:, :seen_x - x] = ignore_index, ignore_index
-            images.append(image[:, y:y + crop, x:x + crop])
-            labels.append(window)
-            seen_x = x + crop
-        seen_y = y + crop
-    return torch.stack(images), torch.stack(labels)
+    image, label = F.pad(image, pad), F.pad(label, pad, value=IGNORE)
+    places, labels = zip(*labelled_windows(label, crop))
+    return torch.stack([image[:, rows, columns] for rows, columns in places]), torch.stack(labels)
 
 
 def crop_batches(dataset: Iterable, preprocess: Callable[[np.ndarray], torch.Tensor], crop: int,
@@ -73,29 +55,3 @@ def crop_batches(dataset: Iterable, preprocess: Callable[[np.ndarray], torch.Ten
                 images, labels = [], []
     if images:
         yield torch.stack(images), torch.stack(labels)
-
-
-def majority_labels(labels: torch.Tensor, num_classes: int, cell: int = 4,
-                    ignore_index: int = 255) -> torch.Tensor:
-    """The most frequent label of each cell of ``cell`` x ``cell`` pixels.
-
-    Ignored pixels vote as well, so a cell that is mostly ignored is ignored; a tie goes to the lowest
-    class id, and to a class before "ignored".
-
-    Args:
-        labels: (B, H, W) uint8, class ids or ``ignore_index``; H and W multiples of ``cell``.
-        num_classes: K.
-        cell: Side of the cells in pixels.
-        ignore_index: Label of pixels that do not count.
-
-    Returns:
-        (B, H / cell, W / cell) int64, class ids or ``ignore_index``.
-    """
-    batch, height, width = labels.shape
-    values = labels.long()
-    values = torch.where(values == ignore_index, num_classes, values)
-    cells = values.reshape(batch, height // cell, cell, width // cell, cell).transpose(2, 3).flatten(3)
-    votes = torch.zeros(cells.shape[:3] + (num_classes + 1,), dtype=torch.int16, device=labels.device)
-    votes.scatter_add_(3, cells, torch.ones_like(cells, dtype=torch.int16))
-    winner = votes.argmax(3)
-    return torch.where(winner == num_classes, ignore_index, winner)

@@ -12,10 +12,10 @@ from egmim_mm.colors import PLOT_BARS, PLOT_MARK
 from egmim_mm.datasets import UnlabeledTiles
 from egmim_mm.edges import edge_response, image_quantile
 from egmim_mm.edges.operators import TINY
+from egmim_mm.readout.cells import window_starts
 from egmim_mm.records.provenance import git_state, package_versions, write_json
 from egmim_mm.storage.tile_reading import read_image
 
-from .crops import window_starts
 from .edge_quality import parse_operator, to_batch
 
 BATCH = 32

@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from egmim_mm.evaluation.confusion import confusion_matrix, segmentation_scores
+from egmim_mm.readout.cells import majority_labels, values_at
+from egmim_mm.readout.linear import channel_statistics, fit_logistic
 
-from .crops import crop_batches, majority_labels
-from .linear import channel_statistics, fit_logistic
+from .crops import crop_batches
 
 IGNORE = 255
 STRIDE = 4  # of the first stage, where the classifier works
@@ -54,7 +55,7 @@ def probe(backbone: nn.Module,
         stages: ``'all'`` (one classifier on all stages), ``'each'`` (that, and one on each stage), or
             a list of tuples of stage indices, one tuple for each classifier.
         samples: Most cells to fit on; memory is ``samples`` x channels x 4 bytes, twice.
-        l2: Penalty of the classifier, see :func:`~egmim_mm.analysis.linear.fit_logistic`.
+        l2: Penalty of the classifier, see :func:`~egmim_mm.readout.linear.fit_logistic`.
         batch_size: Windows in a batch.
         seed: Seed of the sample.
         device: Where to compute.
@@ -114,33 +115,6 @@ def feature_maps(backbone: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
         raise ValueError(f'the first feature map is {maps[0].shape[-1]} px wide for an image of '
                          f'{images.shape[-1]} px: the probe expects stride {STRIDE}')
     return maps
-
-
-def values_at(feature: Tensor, size: Sequence[int], batch: Tensor, row: Tensor, column: Tensor) -> Tensor:
-    """Values of a map upsampled bilinearly, at some places only: few cells are sampled, so this is cheap.
-
-    Args:
-        feature: (B, C, h, w).
-        size: (H, W) after upsampling.
-        batch: (n,) int64 image numbers.
-        row: (n,) int64 rows in the upsampled map.
-        column: (n,) int64 columns in it.
-
-    Returns:
-        (n, C): ``F.interpolate(feature, size, mode='bilinear', align_corners=False)[batch, :, row, column]``.
-    """
-    feature = feature.permute(0, 2, 3, 1)
-
-    def neighbours(place: Tensor, target: int, source: int) -> tuple[Tensor, Tensor, Tensor]:
-        position = ((place + 0.5) * (source / target) - 0.5).clamp_min(0)
-        first = position.long()
-        return first, (first + 1).clamp_max(source - 1), (position - first)[:, None].to(feature.dtype)
-
-    top, bottom, down = neighbours(row, size[0], feature.shape[1])
-    left, right, across = neighbours(column, size[1], feature.shape[2])
-    upper = torch.lerp(feature[batch, top, left], feature[batch, top, right], across)
-    lower = torch.lerp(feature[batch, bottom, left], feature[batch, bottom, right], across)
-    return torch.lerp(upper, lower, down)
 
 
 @torch.no_grad()  # not inference_mode: autograd refuses its tensors when the classifier is fitted

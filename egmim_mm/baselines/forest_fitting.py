@@ -9,8 +9,8 @@ import torch
 from sklearn.ensemble import RandomForestClassifier
 
 from egmim_mm.evaluation.confusion import confusion_matrix, segmentation_scores
+from egmim_mm.readout.balanced_sample import balanced_shares, draw_places, tile_generator
 
-from .balanced_sample import balanced_shares, draw_places, tile_generator
 from .forest import Forest
 from .pixel_features import pixel_features, shrunk_labels
 

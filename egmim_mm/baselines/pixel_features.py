@@ -4,15 +4,9 @@ import cv2
 import numpy as np
 from skimage.feature import multiscale_basic_features
 
+from egmim_mm.readout.pixel_filters import PER_BAND, SIGMAS, shrunk_shape
+
 __all__ = ['PER_BAND', 'pixel_features', 'shrunk_labels', 'shrunk_shape']
-
-PER_BAND = 24  # features of a band: four at each of six scales
-SIGMA_MIN, SIGMA_MAX = 0.5, 16.0  # px of the shrunk image, scikit-image's defaults; a filter reaches four times as far
-
-
-def shrunk_shape(shape: tuple[int, int], scale: float) -> tuple[int, int]:
-    """(height, width) of an image of ``shape`` px at ``scale``, rounded, at least 1 px."""
-    return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
 
 
 def pixel_features(image: np.ndarray, scale: float = 1.0) -> np.ndarray:
@@ -30,7 +24,7 @@ def pixel_features(image: np.ndarray, scale: float = 1.0) -> np.ndarray:
     if (rows, columns) != image.shape[:2]:
         image = cv2.resize(np.ascontiguousarray(image), (columns, rows), interpolation=cv2.INTER_AREA)
         image = image.reshape(rows, columns, -1)  # OpenCV drops an axis of one band
-    return multiscale_basic_features(image, sigma_min=SIGMA_MIN, sigma_max=SIGMA_MAX, channel_axis=-1)
+    return multiscale_basic_features(image, sigma_min=SIGMAS[0], sigma_max=SIGMAS[-1], channel_axis=-1)
 
 
 def shrunk_labels(labels: np.ndarray, scale: float) -> np.ndarray:

@@ -10,6 +10,7 @@ from egmim_mm.evaluation.protocol import evaluated_part, selecting_hook
 
 from .head_checks import check_heads, heads_of
 from .launch_error import LaunchError
+from .readout_checks import check_readout
 
 __all__ = ['check_classes', 'check_testing', 'check_training']
 
@@ -35,6 +36,7 @@ def check_training(cfg: Config) -> None:
     _check_packing(cfg)
     check_classes(cfg)
     check_heads(cfg)
+    check_readout(cfg)
 
 
 def check_testing(cfg: Config) -> None:

@@ -7,6 +7,8 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from egmim_mm.checks import LaunchError, check_option_names
+from egmim_mm.checks.head_checks import heads_of
+from egmim_mm.datasets.public import declared_metainfo
 from egmim_mm.option_values import OptionAction
 
 from .dev_part import use_dev_part
@@ -52,6 +54,7 @@ def load_config(path: str, work_dir: str | None = None, options: dict | None = N
     if dev:
         use_dev_part(cfg)
     settle_schedule(cfg)
+    settle_classes(cfg)
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
     return cfg
 
@@ -62,9 +65,12 @@ def settle_schedule(cfg: Config) -> None:
     So a schedule keeps its shape when ``train_cfg.max_iters`` is changed. ``eta_min_ratio`` of a cosine needs
     no treatment; integers are left alone, and everything in a config without ``max_iters``.
     """
+    loop = cfg.get('train_cfg') or {}
+    if str(loop.get('type')).endswith('ReadoutLoop'):
+        loop.setdefault('max_iters', 1)  # it counts like any other training
     schedulers = cfg.get('param_scheduler') or []
     schedulers = [schedulers] if 'type' in schedulers else schedulers
-    max_iters = (cfg.get('train_cfg') or {}).get('max_iters')
+    max_iters = loop.get('max_iters')
     if max_iters is None or isinstance(schedulers, dict):  # a dict holds the schedulers of several optimisers
         return
     for scheduler in schedulers:
@@ -73,6 +79,14 @@ def settle_schedule(cfg: Config) -> None:
                 scheduler[key] = round(scheduler[key] * max_iters)
     # a warm-up of less than two iterations would leave the learning rate at its start factor
     cfg.param_scheduler = [s for s in schedulers if s.get('end', float('inf')) - s.get('begin', 0) >= 2]
+
+
+def settle_classes(cfg: Config) -> None:
+    """Give a read-out without ``num_classes`` that of the training data: a preset that brings one does not know it."""
+    classes = declared_metainfo((cfg.get('train_dataloader') or {}).get('dataset') or {}).get('classes')
+    for _, head in heads_of(cfg.get('model') or {}):
+        if classes and str(head.get('type')).endswith('ReadoutHead') and 'num_classes' not in head:
+            head['num_classes'] = len(classes)
 
 
 def settle_learning_rate(cfg: Config, from_scratch: bool) -> None:

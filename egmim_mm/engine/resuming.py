@@ -116,5 +116,6 @@ def _finished(cfg: Config, meta: dict[str, Any]) -> str | None:
     results = Path(cfg.work_dir) / ((hook or {}).get('out_file') or 'results.json')
     if done < length or hook and not is_trained(results):
         return None
-    return (f'{cfg.work_dir} is finished: {done} of {length} {unit}, nothing was changed. To train longer, add '
-            f'--cfg-options train_cfg.max_{unit}=N')
+    said = f'{cfg.work_dir} is finished: {done} of {length} {unit}, nothing was changed.'
+    longer = f' To train longer, add --cfg-options train_cfg.max_{unit}=N'
+    return said if str(cfg.train_cfg.get('type')).endswith('ReadoutLoop') else said + longer

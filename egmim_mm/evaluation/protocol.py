@@ -99,9 +99,12 @@ def describe_batch(runner: Runner) -> dict[str, Any]:
 
     Returns:
         ``global_batch`` (None if the loader does not say), ``processes``, ``accumulation``, and ``lr``: that of the
-        config, scaled to the batch, before the multipliers of layers and the schedule (None if there is no config).
+        config, scaled to the batch, before the multipliers of layers and the schedule (None if there is no config, or
+        nothing is optimised).
     """
     processes, shares = get_world_size(), getattr(runner.train_loop, 'shares', None)
+    if getattr(runner.train_loop, 'fits_at_once', False):
+        return dict(global_batch=None, processes=processes, accumulation=1, lr=None)
     wrapper = runner.cfg.get('optim_wrapper') or {}
     if shares:
         batch, accumulation = shares.global_batch, shares.accumulation
@@ -122,6 +125,8 @@ def lr_scale(auto_scale_lr: dict | None, global_batch: int | None) -> float:
 
 def describe_progress(runner: Runner, iteration: int) -> dict[str, int | None]:
     """``optimizer_steps`` and ``images_seen`` after so many iterations of a Runner's training."""
+    if getattr(runner.train_loop, 'fits_at_once', False):
+        return dict(optimizer_steps=0, images_seen=iteration * len(runner.train_dataloader.sampler))
     batch = describe_batch(runner)
     # an iteration of MMEngine's loop is one part of a step
     parts = 1 if hasattr(runner.train_loop, 'shares') else batch['accumulation']

@@ -5,6 +5,7 @@ from .edge_guidance import EdgeGuidedMaskGenerator, EdgePrior
 from .egmim import EGMIM
 from .fitted_encoder_decoder import FittedEncoderDecoder
 from .losses import CellMSELoss, CosineAnchorLoss, EdgeWeightedL1Loss, GradientL1Loss, LabelledCrossEntropyLoss
+from .readout_head import ReadoutHead
 from .segmentation_heads import FCNHead, UPerHead
 from .terms import (
     AnchorTerm,
@@ -24,6 +25,6 @@ __all__ = [
     'EGMIM', 'AnchorTerm', 'BandDataPreprocessor', 'BatchAugmentation', 'CellMSELoss', 'CosineAnchorLoss',
     'EdgeGuidedMaskGenerator', 'EdgePrior', 'EdgeStructureHead', 'EdgeWeightedL1Loss', 'EdgeWeightedReconstructionHead',
     'FCNHead', 'FittedEncoderDecoder', 'GradientL1Loss', 'GradientTerm', 'LabelledCrossEntropyLoss', 'LossTerm',
-    'MaskedBatch', 'MaskedSwinTransformer', 'MaskedSwinTransformerV2', 'PixelTerm', 'StructureTerm', 'TermBalance',
-    'TilePreprocessor', 'UPerHead', 'VisibleDecoder'
+    'MaskedBatch', 'MaskedSwinTransformer', 'MaskedSwinTransformerV2', 'PixelTerm', 'ReadoutHead', 'StructureTerm',
+    'TermBalance', 'TilePreprocessor', 'UPerHead', 'VisibleDecoder'
 ]

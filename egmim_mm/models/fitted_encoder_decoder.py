@@ -1,8 +1,10 @@
 from collections.abc import Mapping
+from typing import Any
 
 from mmseg.models import EncoderDecoder
-from torch import nn
+from torch import Tensor, nn
 
+from egmim_mm.readout.pixel_filters import PER_BAND, filtered_maps
 from egmim_mm.registry import MODELS
 
 
@@ -13,9 +15,34 @@ class FittedEncoderDecoder(EncoderDecoder):
     So one line, ``model.backbone.arch``, changes the backbone. The heads' ``in_index`` counts the stages that the
     backbone returns. Behind a neck, or a backbone without ``num_features``, write ``in_channels`` as usual.
 
+    Args:
+        backbone: Its config.
+        pixel_features: ``dict(scale=S)``: hand-made features of the normalised image, shrunk by S in (0, 1], follow the
+            maps of the backbone as one more, of the size of the first; see
+            :func:`~egmim_mm.readout.pixel_filters.filtered_maps`. None: no such map.
+        kwargs: Of MMSegmentation's EncoderDecoder.
+
     Raises:
-        ValueError: ``in_channels`` of the config differs from the backbone's, or is missing where it cannot be derived.
+        ValueError: ``in_channels`` of the config differs from the backbone's, or is missing where it cannot be derived;
+            or ``pixel_features`` are something else.
     """
+
+    def __init__(self, backbone: dict, pixel_features: dict | None = None, **kwargs: Any) -> None:
+        scale = None if pixel_features is None else pixel_features.get('scale')
+        if pixel_features is not None and (set(pixel_features) != {'scale'} or not isinstance(scale, (int, float))
+                                           or not 0 < scale <= 1):
+            raise ValueError(f'model.pixel_features is {dict(pixel_features)}: give dict(scale=S), S in (0, 1], such '
+                             'as dict(scale=0.5)')
+        self._pixel_scale = scale
+        self._pixel_channels = [] if scale is None else [PER_BAND * backbone.get('in_channels', 3)]
+        super().__init__(backbone, **kwargs)
+
+    def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """(B, C, H, W) normalised images -> the maps of the backbone (or neck), and of ``pixel_features``, if any."""
+        maps = super().extract_feat(inputs)
+        if self._pixel_scale is None:
+            return maps
+        return *maps, filtered_maps(inputs, self._pixel_scale, maps[0].shape[2:])
 
     def _init_decode_head(self, decode_head: dict) -> None:
         super()._init_decode_head(self._fitted(decode_head, 'decode_head'))
@@ -29,7 +56,7 @@ class FittedEncoderDecoder(EncoderDecoder):
 
     def _fitted(self, head: Mapping, name: str) -> dict:
         head = dict(head)
-        channels = None if self.with_neck else _returned_channels(self.backbone)
+        channels = None if self.with_neck else _returned_channels(self.backbone, self._pixel_channels)
         if channels is None:
             if 'in_channels' not in head:
                 raise ValueError(f'model.{name}.in_channels is missing, and neither a neck nor '
@@ -44,6 +71,6 @@ class FittedEncoderDecoder(EncoderDecoder):
         return head
 
 
-def _returned_channels(backbone: nn.Module) -> list[int] | None:
+def _returned_channels(backbone: nn.Module, more: list[int]) -> list[int] | None:
     widths = getattr(backbone, 'num_features', None)
-    return [widths[i] for i in backbone.out_indices] if isinstance(widths, (list, tuple)) else None
+    return [*(widths[i] for i in backbone.out_indices), *more] if isinstance(widths, (list, tuple)) else None

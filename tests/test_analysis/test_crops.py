@@ -4,7 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from egmim_mm.analysis.crops import crop_batches, cut, majority_labels, window_starts
+from egmim_mm.analysis.crops import crop_batches, cut
+from egmim_mm.readout.cells import majority_labels, window_starts
 
 
 def test_last_window_is_shifted_to_the_border():

@@ -8,7 +8,8 @@ from torch import nn
 
 from egmim_mm.analysis.crops import crop_batches
 from egmim_mm.analysis.frozen_backbone import standardizer
-from egmim_mm.analysis.probe import _sample, probe, values_at
+from egmim_mm.analysis.probe import _sample, probe
+from egmim_mm.readout.cells import values_at
 
 CLASSES = ('dark', 'bright')
 
@@ -88,7 +89,7 @@ def test_each_stage_is_judged_alone():
 
 def test_test_logits_equal_classifying_upsampled_features():
     """Classify-then-upsample, as the probe does, against upsample-then-classify, as it is defined."""
-    from egmim_mm.analysis.linear import channel_statistics, fit_logistic
+    from egmim_mm.readout.linear import channel_statistics, fit_logistic
     backbone, options = MeanColors(), dict(samples=300, seed=3)
     counts = np.array(run(backbone, **options)['all']['confusion'])
     features, labels = _sample(backbone, crop_batches(tiles(4), PREPROCESS, 32, 3), 2, 300, 3, 'cpu')

@@ -1,7 +1,8 @@
 """Multinomial logistic regression on standardised features, in torch: the same code on CPU and GPU."""
-
 import torch
 import torch.nn.functional as F
+
+__all__ = ['channel_statistics', 'fit_logistic']
 
 
 def channel_statistics(features: torch.Tensor, floor: float = 1e-6) -> tuple[torch.Tensor, torch.Tensor]:

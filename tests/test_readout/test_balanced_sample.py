@@ -3,7 +3,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egmim_mm.baselines.balanced_sample import balanced_shares, draw_places, tile_generator
+from egmim_mm.readout.balanced_sample import balanced_shares, draw_places, tile_generator
 
 
 def test_classes_are_equal_and_tiles_give_by_what_they_hold():

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
 
-from egmim_mm.analysis.linear import channel_statistics, fit_logistic
+from egmim_mm.readout.linear import channel_statistics, fit_logistic
 
 
 @pytest.fixture
