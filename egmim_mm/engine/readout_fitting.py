@@ -1,6 +1,6 @@
 """Fitting linear read-outs of a frozen backbone to class-balanced cells of whole labelled tiles."""
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from egmim_mm.readout import (
     balanced_shares,
     channel_statistics,
     draw_places,
+    fit_discriminant,
     fit_logistic,
     labelled_windows,
     majority_labels,
@@ -23,7 +24,10 @@ from egmim_mm.readout import (
 )
 from egmim_mm.readout.cells import CELL, IGNORE
 
-__all__ = ['FittedReadout', 'LabelledDataset', 'fit_readout']
+__all__ = ['CLASSIFIERS', 'FittedReadout', 'LabelledDataset', 'fit_readout']
+
+# type -> the function that fits it; their further arguments are settings
+CLASSIFIERS = dict(logistic=fit_logistic, discriminant=fit_discriminant)
 
 
 class FittedReadout(NamedTuple):
@@ -58,9 +62,9 @@ class LabelledDataset:
         return sample['img'], torch.from_numpy(np.array(sample['gt_seg_map'], np.uint8))
 
 
-def fit_readout(model: nn.Module, tiles: LabelledDataset, cells: int, l2: Sequence[float], window: int,
-                seed: int) -> FittedReadout:
-    """Fit one logistic regression for each group of the model's :class:`~egmim_mm.models.ReadoutHead`.
+def fit_readout(model: nn.Module, tiles: LabelledDataset, cells: int, classifiers: Sequence[Mapping[str, Any]],
+                window: int, seed: int) -> FittedReadout:
+    """Fit one classifier for each group of the model's :class:`~egmim_mm.models.ReadoutHead`.
 
     The tiles are read twice: labels are counted, then features are computed where cells are drawn. Cells depend on the
     tiles, their labels and the seed alone, so that they are the same for every backbone.
@@ -69,7 +73,7 @@ def fit_readout(model: nn.Module, tiles: LabelledDataset, cells: int, l2: Sequen
         model: Segmentor of MMSegmentation in eval mode; it stays as it is.
         tiles: The labelled tiles.
         cells: Most cells of 4 x 4 px, as many of each class.
-        l2: Penalty of each group, see :func:`~egmim_mm.readout.fit_logistic`.
+        classifiers: Of each group ``type``, one of :data:`CLASSIFIERS`, and settings of it.
         window: Side of what is computed at once, px.
         seed: Of the cells.
 
@@ -98,7 +102,8 @@ def fit_readout(model: nn.Module, tiles: LabelledDataset, cells: int, l2: Sequen
     place[seen] = torch.arange(len(seen))
     targets = place[labels].to(joined[0].device)
     with exact_float32(targets.device):
-        fitted = [_fit(features, targets, len(seen), penalty) for features, penalty in zip(joined, l2, strict=True)]
+        fitted = [_fit(features, targets, len(seen), **settings)
+                  for features, settings in zip(joined, classifiers, strict=True)]
     return FittedReadout([classifier for classifier, _ in fitted], seen, [loss for _, loss in fitted], shares.sum(0))
 
 
@@ -143,11 +148,12 @@ def _normalised(model: nn.Module, image: np.ndarray) -> Tensor:
     return model.data_preprocessor(dict(inputs=[pixels], data_samples=None), False)['inputs']
 
 
-def _fit(features: Tensor, targets: Tensor, classes: int, l2: float) -> tuple[tuple[Tensor, Tensor], float]:
+def _fit(features: Tensor, targets: Tensor, classes: int, type: str,
+         **settings: float) -> tuple[tuple[Tensor, Tensor], float]:
     """Weight and bias for features as they come, and the mean cross-entropy."""
     mean, std = channel_statistics(features)
     standardised = (features - mean) / std
-    weight, bias = fit_logistic(standardised, targets, classes, l2)
+    weight, bias = CLASSIFIERS[type](standardised, targets, classes, **settings)
     loss = F.cross_entropy(F.linear(standardised, weight, bias), targets)
     weight = weight / std
     return (weight, bias - weight @ mean), float(loss)

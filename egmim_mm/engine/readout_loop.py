@@ -1,6 +1,6 @@
 """The training loop that fits linear classifiers to a frozen backbone, at once and without gradients of it."""
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from mmengine.dist import broadcast, is_main_process
@@ -17,6 +17,17 @@ from .readout_fitting import LabelledDataset, fit_readout
 
 __all__ = ['ReadoutLoop']
 
+LOGISTIC = dict(type='logistic', l2=1e-2)
+_SETTING = dict(logistic=('l2', float('inf')), discriminant=('shrinkage', 1.0))  # and its largest value
+
+
+def _is_classifier(one: Mapping) -> bool:
+    if not isinstance(one, Mapping) or one.get('type') not in _SETTING:
+        return False
+    name, most = _SETTING[one['type']]
+    value = one.get(name, most)
+    return set(one) <= {'type', name} and isinstance(value, (int, float)) and 0 < value <= most
+
 
 @LOOPS.register_module()
 class ReadoutLoop(BaseLoop):
@@ -31,7 +42,9 @@ class ReadoutLoop(BaseLoop):
         runner: MMEngine's.
         dataloader: The loader, or its config; its sampler may choose tiles (``members``).
         cells: Most cells of 4 x 4 px, as many of each class. Memory: about cells x channels x 8 bytes.
-        l2: Penalty of each group of the head, or one for all.
+        classifiers: Of each group of the head, or one for all: ``dict(type='logistic', l2=...)``, see
+            :func:`~egmim_mm.readout.fit_logistic`, or ``dict(type='discriminant', shrinkage=...)``, see
+            :func:`~egmim_mm.readout.fit_discriminant`.
         window: Side of what is computed at once, px; smaller tiles are computed whole.
         max_iters: 1.
 
@@ -46,21 +59,22 @@ class ReadoutLoop(BaseLoop):
     fits_at_once = True
 
     def __init__(self, runner: Runner, dataloader: DataLoader | dict, cells: int = 20_000,
-                 l2: float | Sequence[float] = 1e-2, window: int = 1024, max_iters: int = 1) -> None:
+                 classifiers: Mapping | Sequence[Mapping] = LOGISTIC, window: int = 1024, max_iters: int = 1) -> None:
         super().__init__(runner, dataloader)
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         if not isinstance(getattr(model, 'decode_head', None), ReadoutHead):
             raise ValueError('ReadoutLoop fits a ReadoutHead, and model.decode_head is none: set its '
                              "type='egmim_mm.ReadoutHead'")
         groups = len(model.decode_head.groups)
-        penalties = list(l2) if isinstance(l2, (list, tuple)) else [l2] * groups
-        if len(penalties) != groups or min(penalties) <= 0:
-            raise ValueError(f'train_cfg.l2 is {l2}: give a number above 0, or one for each of the {groups} groups of '
-                             'model.decode_head')
+        each = list(classifiers) if isinstance(classifiers, (list, tuple)) else [classifiers] * groups
+        if len(each) != groups or not all(_is_classifier(one) for one in each):
+            raise ValueError(f'train_cfg.classifiers is {classifiers}: give one for all or one for each of the {groups} '
+                             "groups of model.decode_head, of dict(type='logistic', l2=above 0) and "
+                             "dict(type='discriminant', shrinkage=above 0, at most 1)")
         if cells < model.decode_head.num_classes or window < 32 or max_iters != 1:
             raise ValueError(f'train_cfg: cells={cells} must be at least the number of classes, window={window} at '
                              f'least 32 px, and max_iters={max_iters} must be 1: everything is fitted at once')
-        self.model, self.cells, self.l2, self.window = model, cells, penalties, window
+        self.model, self.cells, self.classifiers, self.window = model, cells, each, window
         self._iter = self._epoch = 0
         self.max_iters = self.max_epochs = 1
         runner.visualizer.dataset_meta = self.dataloader.dataset.metainfo
@@ -98,7 +112,7 @@ class ReadoutLoop(BaseLoop):
         if run_source(runner.cfg, runner._load_from) is None:
             runner.logger.log(logging.WARNING, 'The frozen backbone has random weights, so this is a read-out of '
                               'random features: give --backbone')
-        losses = head.classifiers[0].bias.new_zeros(len(self.l2))
+        losses = head.classifiers[0].bias.new_zeros(len(self.classifiers))
         if is_main_process():
             losses.copy_(torch.tensor(self._fit_here()))
         weights = head.state_dict()
@@ -111,7 +125,8 @@ class ReadoutLoop(BaseLoop):
         dataset, sampler = self.dataloader.dataset, self.dataloader.sampler
         tiles = LabelledDataset(without_augmentation(dataset), getattr(sampler, 'members', range(len(dataset))))
         with self.runner.optim_wrapper.optim_context(self.model):
-            fitted = fit_readout(self.model, tiles, self.cells, self.l2, self.window, self.runner.seed)
+            fitted = fit_readout(self.model, tiles, self.cells, self.classifiers, self.window,
+                                 self.runner.seed)
         self.model.decode_head.set_classifiers(fitted.classifiers, fitted.seen)
         counts = ', '.join(f'{name} {count}' for name, count in zip(dataset.metainfo['classes'], fitted.cells))
         losses = ', '.join(f'{loss:.3f}' for loss in fitted.losses)

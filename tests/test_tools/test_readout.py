@@ -23,7 +23,7 @@ model = dict(
         _delete_=True, type='egmim_mm.ReadoutHead', in_index=[0, 1, 2, 3, 4], groups=[[0, 1, 2, 3], [4]]),
     auxiliary_head=None,
     test_cfg=dict(crop_size=(96, 96), stride=(96, 96)))
-train_cfg = dict(_delete_=True, type='egmim_mm.ReadoutLoop', cells=600, l2=[1e-2, 1e-3])
+train_cfg = dict(_delete_=True, type='egmim_mm.ReadoutLoop', cells=600, classifiers=[dict(type='discriminant', shrinkage=0.1), dict(type='logistic', l2=1e-3)])
 optim_wrapper = dict(precision='float32')
 """
 
@@ -126,7 +126,7 @@ def test_random_weights_are_warned_of(config, call, tmp_path):
 
 
 @pytest.mark.parametrize('options, says', [
-    (['train_cfg.l2=[0.1]'], 'Error: train_cfg.l2 is [0.1]: give a number above 0, or one for each of the 2 groups'),
+    (['train_cfg.classifiers.shrinkage=2'], 'XX'),
     (['train_cfg.cells=2'], 'Error: train_cfg: cells=2 must be at least the number of classes'),
     (['train_cfg.max_iters=9'], 'and max_iters=9 must be 1: everything is fitted at once'),
 ])

@@ -2,7 +2,8 @@
 train_cfg = dict(
     type='egmim_mm.ReadoutLoop',
     cells=20_000,
-    l2=[1e-2, 1e-3])  # of the stages, which are many and alike, and of the hand-made features
+    # of the stages, which are many and alike, and of the hand-made features
+    classifiers=[dict(type='discriminant', shrinkage=0.1), dict(type='logistic', l2=1e-3)])
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 # No gradient is made: of the optimizer only the precision counts
