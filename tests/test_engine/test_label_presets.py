@@ -4,6 +4,7 @@ import pytest
 from mmengine.config import Config
 
 from egmim_mm.checks import LaunchError
+from egmim_mm.checks.readout_checks import check_readout
 from egmim_mm.engine import label_presets
 from egmim_mm.engine.label_presets import choose_preset, tell_preset
 from egmim_mm.engine.launch import load_config
@@ -175,8 +176,10 @@ def test_a_setting_that_nothing_reads_is_refused(config):
 @pytest.mark.parametrize('name', ['upernet_dubai', 'upernet_isaid', 'dubai_cpu/upernet', 'quickstart/upernet'])
 def test_shipped_presets_fit_the_configs(name, request, monkeypatch):
     monkeypatch.setattr(label_presets, '_labelled_tiles', lambda *arguments: tiles)
-    for tiles in (1, 3, 4, 15, 16, 100, 101):
+    for tiles in (1, 15, 16, 100, 101):
         cfg = loaded(request.config.rootpath / f'configs/{name}.py', '1')
-        assert cfg.label_preset.name == {1: 'one to three tiles', 4: 'a few tiles', 16: 'tens of tiles',
-                                         101: 'hundreds of tiles'}[max(n for n in (1, 4, 16, 101) if n <= tiles)]
+        assert cfg.label_preset.name == {1: 'read-out', 16: 'tens of tiles', 101: 'hundreds of tiles'}[
+            max(n for n in (1, 16, 101) if n <= tiles)]
         assert cfg.train_cfg.max_iters > 0
+        check_readout(cfg)
+        assert (cfg.model.decode_head.type == 'egmim_mm.ReadoutHead') == (tiles <= 15)

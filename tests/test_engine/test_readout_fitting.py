@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader
 
 from egmim_mm.engine.readout_fitting import LabelledDataset, fit_readout
+from egmim_mm.engine.readout_loop import ReadoutLoop
 from egmim_mm.models import ReadoutHead
 from egmim_mm.readout import channel_statistics, fit_logistic
 
@@ -50,10 +52,11 @@ def tile(seed, classes=3, height=64, width=64, bands=3):
     return np.dstack([image] * 2)[:, :, :bands], labels.astype(np.uint8)
 
 
-def fit(*tiles, model=None, cells=90, l2=(1e-2, 1e-3), window=1024, seed=0):
+def fit(*tiles, model=None, cells=90, classifiers=(dict(type='logistic', l2=1e-2), dict(type='logistic', l2=1e-3)), window=1024,
+        seed=0):
     model = model or Colours()
     members = range(len(tiles))
-    return fit_readout(model, LabelledDataset(Tiles(*tiles), members), cells, l2, window, seed), model
+    return fit_readout(model, LabelledDataset(Tiles(*tiles), members), cells, classifiers, window, seed), model
 
 
 def test_the_classifiers_read_the_classes_of_another_tile():
@@ -83,6 +86,31 @@ def test_with_all_cells_each_group_is_the_regression_on_its_standardised_maps():
         scores = features @ weight.T + bias
         assert torch.allclose(scores, (features - mean) / std @ own.T + constant, atol=0.05)
         assert float(F.cross_entropy(scores, targets)) == pytest.approx(loss, abs=1e-4)
+
+
+def test_each_group_has_its_classifier():
+    tiles = tile(0), tile(1)
+    fitted, _ = fit(*tiles, classifiers=(dict(type='discriminant', shrinkage=0.3), dict(type='logistic', l2=1e-3)))
+    other, _ = fit(*tiles)
+    assert torch.equal(fitted.classifiers[1][0], other.classifiers[1][0])
+    assert not torch.allclose(fitted.classifiers[0][0], other.classifiers[0][0], atol=1e-2)
+    assert fitted.losses[0] < 1  # of three classes, from float32 weights for features as they come
+
+
+@pytest.mark.parametrize('classifiers', [
+    [dict(type='logistic')], dict(type='forest'), dict(type='logistic', l2=0), dict(type='discriminant', shrinkage=2),
+    dict(type='discriminant', l2=1), 0.1
+])
+def test_classifiers_that_are_none(classifiers):
+    class Runner:
+        model, visualizer = Colours(), None
+
+        @staticmethod
+        def build_dataloader(dataloader, **kwargs):
+            return dataloader
+
+    with pytest.raises(ValueError, match='give one for all or one for each of the 2 groups'):
+        ReadoutLoop(Runner, DataLoader([0]), classifiers=classifiers)
 
 
 def test_the_same_cells_for_every_backbone_and_again():

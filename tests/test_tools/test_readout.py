@@ -126,7 +126,6 @@ def test_random_weights_are_warned_of(config, call, tmp_path):
 
 
 @pytest.mark.parametrize('options, says', [
-    (['train_cfg.classifiers.shrinkage=2'], 'XX'),
     (['train_cfg.cells=2'], 'Error: train_cfg: cells=2 must be at least the number of classes'),
     (['train_cfg.max_iters=9'], 'and max_iters=9 must be 1: everything is fitted at once'),
 ])
