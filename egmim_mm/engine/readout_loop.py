@@ -68,8 +68,8 @@ class ReadoutLoop(BaseLoop):
         groups = len(model.decode_head.groups)
         each = list(classifiers) if isinstance(classifiers, (list, tuple)) else [classifiers] * groups
         if len(each) != groups or not all(_is_classifier(one) for one in each):
-            raise ValueError(f'train_cfg.classifiers is {classifiers}: give one for all or one for each of the {groups} '
-                             "groups of model.decode_head, of dict(type='logistic', l2=above 0) and "
+            raise ValueError(f'train_cfg.classifiers is {classifiers}: give one for all or one for each of the '
+                             f"{groups} groups of model.decode_head, of dict(type='logistic', l2=above 0) and "
                              "dict(type='discriminant', shrinkage=above 0, at most 1)")
         if cells < model.decode_head.num_classes or window < 32 or max_iters != 1:
             raise ValueError(f'train_cfg: cells={cells} must be at least the number of classes, window={window} at '

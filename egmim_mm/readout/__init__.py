@@ -7,5 +7,6 @@ from .pixel_filters import PER_BAND, SIGMAS, filtered_maps, shrunk_shape
 
 __all__ = [
     'PER_BAND', 'SIGMAS', 'balanced_shares', 'channel_statistics', 'draw_places', 'filtered_maps',
-    'fit_discriminant', 'fit_logistic', 'labelled_windows', 'majority_labels', 'shrunk_shape', 'tile_generator', 'values_at', 'window_starts'
+    'fit_discriminant', 'fit_logistic', 'labelled_windows', 'majority_labels', 'shrunk_shape', 'tile_generator',
+    'values_at', 'window_starts'
 ]

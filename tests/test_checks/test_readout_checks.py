@@ -13,7 +13,8 @@ CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 HEAD = {'model.decode_head': dict(_delete_=True, type='egmim_mm.ReadoutHead', in_index=[0, 1, 2, 3, 4],
                                   groups=[[0, 1, 2, 3], [4]]),
         'model.auxiliary_head': None, 'model.pixel_features': dict(scale=0.5)}
-LOOP = {'train_cfg': dict(_delete_=True, type='egmim_mm.ReadoutLoop', cells=20_000, classifiers=[dict(type='discriminant', shrinkage=0.1), dict(type='logistic', l2=1e-3)])}
+LOOP = {'train_cfg': dict(_delete_=True, type='egmim_mm.ReadoutLoop', cells=20_000, classifiers=[
+    dict(type='discriminant', shrinkage=0.1), dict(type='logistic', l2=1e-3)])}
 
 
 def config(name, **settings):

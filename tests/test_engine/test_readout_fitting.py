@@ -52,8 +52,10 @@ def tile(seed, classes=3, height=64, width=64, bands=3):
     return np.dstack([image] * 2)[:, :, :bands], labels.astype(np.uint8)
 
 
-def fit(*tiles, model=None, cells=90, classifiers=(dict(type='logistic', l2=1e-2), dict(type='logistic', l2=1e-3)), window=1024,
-        seed=0):
+REGRESSIONS = dict(type='logistic', l2=1e-2), dict(type='logistic', l2=1e-3)
+
+
+def fit(*tiles, model=None, cells=90, classifiers=REGRESSIONS, window=1024, seed=0):
     model = model or Colours()
     members = range(len(tiles))
     return fit_readout(model, LabelledDataset(Tiles(*tiles), members), cells, classifiers, window, seed), model

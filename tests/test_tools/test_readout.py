@@ -23,7 +23,8 @@ model = dict(
         _delete_=True, type='egmim_mm.ReadoutHead', in_index=[0, 1, 2, 3, 4], groups=[[0, 1, 2, 3], [4]]),
     auxiliary_head=None,
     test_cfg=dict(crop_size=(96, 96), stride=(96, 96)))
-train_cfg = dict(_delete_=True, type='egmim_mm.ReadoutLoop', cells=600, classifiers=[dict(type='discriminant', shrinkage=0.1), dict(type='logistic', l2=1e-3)])
+train_cfg = dict(_delete_=True, type='egmim_mm.ReadoutLoop', cells=600, classifiers=[
+    dict(type='discriminant', shrinkage=0.1), dict(type='logistic', l2=1e-3)])
 optim_wrapper = dict(precision='float32')
 """
 
