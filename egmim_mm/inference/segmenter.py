@@ -133,7 +133,8 @@ def _load_weights(model: nn.Module, path: Path, trust: bool) -> None:
                               if theirs.get(key, ours[key]) != ours[key]])
         differences = '; '.join(f'{len(keys)} {kind}, such as {keys[0]}' for kind, keys in kinds.items() if keys)
         raise CheckpointError(f"{path} does not hold the weights of this config's model (a pretraining checkpoint, or "
-                              f'another arch or number of classes?). Tensors: {differences}') from error
+                              'another arch or number of classes? A run with a --budget leaves the config that fits in '
+                              f'its work dir). Tensors: {differences}') from error
 
 
 def _class_names(cfg: Config) -> tuple[tuple[str, ...], np.ndarray]:
