@@ -14,7 +14,8 @@ STACK = {'mmcv', 'mmengine', 'mmpretrain', 'mmseg'}
 FOREIGN = {'tools', 'tests', 'configs'}  # of the repository, not of the package
 
 # Maths: tensors and arrays in and out; no registry, no config, no OpenMMLab.
-PURE = {'edges', 'masking', 'precision', 'datasets.label_budget', 'band_order', 'colors', 'cores', 'readout'}
+PURE = {'edges', 'masking', 'precision', 'datasets.label_budget', 'band_order', 'colors', 'cores', 'readout',
+        'batch_augmentation'}
 GROUND = {'version', 'environment', 'processes'}
 BASE = GROUND | PURE | {'registry', 'records', 'subcommands', 'option_values'}
 # The house, ground floor first: each room may use the ones before it (docs/architecture.md), but the
@@ -42,6 +43,7 @@ MAY_IMPORT = {
     'masking': GROUND | {'edges'},
     'precision': GROUND,
     'cores': set(),
+    'batch_augmentation': GROUND,
     'readout': GROUND | {'precision'},
     'datasets.label_budget': GROUND,
     **{name: BASE | set(ROOMS[:rank]) - APART.get(name, set()) for rank, name in enumerate(ROOMS)},

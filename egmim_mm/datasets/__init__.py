@@ -1,5 +1,6 @@
 """Data: imagery, labelled tiles, samplers, label budgets and transforms."""
 from .edge_guided_mask import EdgeGuidedMask
+from .geometric import RandomQuarterTurn, RandomScaledCrop
 from .imagery import UnlabeledTiles
 from .label_budget import select_tiles
 from .packing import PackTiles, TileSample, stack_tiles
@@ -8,7 +9,7 @@ from .public import ISAID, LoveDA, Potsdam, Vaihingen
 from .raster_crops import RasterCrops
 from .samplers import LabelBudgetSampler, SampleIndex, StreamSampler
 from .segmentation import SegmentationTiles
-from .transforms import LoadTile, LoadTileMask, RandomQuarterTurn, RandomScaledCrop
+from .transforms import LoadTile, LoadTileMask
 
 __all__ = [
     'EdgeGuidedMask', 'ISAID', 'LabelBudgetSampler', 'LoadTile', 'LoadTileMask', 'LoveDA', 'PackTiles',

@@ -1,5 +1,6 @@
+from egmim_mm.batch_augmentation import BatchAugmentation
+
 from .backbones import MaskedSwinTransformer, MaskedSwinTransformerV2
-from .batch_augmentation import BatchAugmentation
 from .data_preprocessor import BandDataPreprocessor
 from .edge_guidance import EdgeGuidedMaskGenerator, EdgePrior
 from .egmim import EGMIM

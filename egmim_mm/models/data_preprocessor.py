@@ -3,9 +3,8 @@ from collections.abc import Sequence
 import torch
 from mmpretrain.models import SelfSupDataPreprocessor
 
+from egmim_mm.batch_augmentation import BatchAugmentation, sample_seeds
 from egmim_mm.registry import MODELS
-
-from .batch_augmentation import BatchAugmentation, sample_seeds
 
 
 @MODELS.register_module()

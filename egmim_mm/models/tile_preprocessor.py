@@ -5,9 +5,8 @@ import torch
 from mmengine.structures import PixelData
 from mmseg.models import SegDataPreProcessor
 
+from egmim_mm.batch_augmentation import BatchAugmentation, sample_seeds
 from egmim_mm.registry import MODELS
-
-from .batch_augmentation import BatchAugmentation, sample_seeds
 
 __all__ = ['TilePreprocessor']
 
