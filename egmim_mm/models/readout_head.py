@@ -52,7 +52,7 @@ class ReadoutHead(BaseDecodeHead):
         super().__init__(list(in_channels), channels=1, num_classes=num_classes, out_channels=num_classes,
                          dropout_ratio=0, in_index=list(in_index), input_transform='multiple_select',
                          align_corners=align_corners, ignore_index=ignore_index, init_cfg=None,
-                         loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True))
+                         loss_decode=dict(type='mmseg.CrossEntropyLoss', avg_non_ignore=True))
         del self.conv_seg, self.loss_decode  # there is no other layer, and no loss
         self.groups = [[self.in_index.index(number) for number in group] for group in groups]
         self.widths = [[self.in_channels[place] for place in group] for group in self.groups]
