@@ -1,5 +1,5 @@
 """Fitting linear read-outs of a frozen backbone to class-balanced cells of whole labelled tiles."""
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,8 +26,17 @@ from egmim_mm.readout.cells import CELL, IGNORE
 
 __all__ = ['CLASSIFIERS', 'FittedReadout', 'LabelledDataset', 'fit_readout']
 
-# type -> the function that fits it; their further arguments are settings
-CLASSIFIERS = dict(logistic=fit_logistic, discriminant=fit_discriminant)
+
+class Classifier(NamedTuple):
+    """The function that fits it, and the name of its setting, a number above 0 and at most ``most``."""
+
+    fit: Callable[..., tuple[Tensor, Tensor]]
+    setting: str
+    most: float
+
+
+CLASSIFIERS = dict(logistic=Classifier(fit_logistic, 'l2', float('inf')),
+                   discriminant=Classifier(fit_discriminant, 'shrinkage', 1.0))
 
 
 class FittedReadout(NamedTuple):
@@ -153,7 +162,7 @@ def _fit(features: Tensor, targets: Tensor, classes: int, type: str,
     """Weight and bias for features as they come, and the mean cross-entropy."""
     mean, std = channel_statistics(features)
     standardised = (features - mean) / std
-    weight, bias = CLASSIFIERS[type](standardised, targets, classes, **settings)
+    weight, bias = CLASSIFIERS[type].fit(standardised, targets, classes, **settings)
     loss = F.cross_entropy(F.linear(standardised, weight, bias), targets)
     weight = weight / std
     return (weight, bias - weight @ mean), float(loss)

@@ -13,18 +13,17 @@ from egmim_mm.datasets.plain_tiles import without_augmentation
 from egmim_mm.models import ReadoutHead
 from egmim_mm.registry import LOOPS
 
-from .readout_fitting import LabelledDataset, fit_readout
+from .readout_fitting import CLASSIFIERS, LabelledDataset, fit_readout
 
 __all__ = ['ReadoutLoop']
 
 LOGISTIC = dict(type='logistic', l2=1e-2)
-_SETTING = dict(logistic=('l2', float('inf')), discriminant=('shrinkage', 1.0))  # and its largest value
 
 
 def _is_classifier(one: Mapping) -> bool:
-    if not isinstance(one, Mapping) or one.get('type') not in _SETTING:
+    if not isinstance(one, Mapping) or one.get('type') not in CLASSIFIERS:
         return False
-    name, most = _SETTING[one['type']]
+    _, name, most = CLASSIFIERS[one['type']]
     value = one.get(name, most)
     return set(one) <= {'type', name} and isinstance(value, (int, float)) and 0 < value <= most
 
@@ -125,8 +124,7 @@ class ReadoutLoop(BaseLoop):
         dataset, sampler = self.dataloader.dataset, self.dataloader.sampler
         tiles = LabelledDataset(without_augmentation(dataset), getattr(sampler, 'members', range(len(dataset))))
         with self.runner.optim_wrapper.optim_context(self.model):
-            fitted = fit_readout(self.model, tiles, self.cells, self.classifiers, self.window,
-                                 self.runner.seed)
+            fitted = fit_readout(self.model, tiles, self.cells, self.classifiers, self.window, self.runner.seed)
         self.model.decode_head.set_classifiers(fitted.classifiers, fitted.seen)
         counts = ', '.join(f'{name} {count}' for name, count in zip(dataset.metainfo['classes'], fitted.cells))
         losses = ', '.join(f'{loss:.3f}' for loss in fitted.losses)
