@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import torch
@@ -37,10 +38,11 @@ __all__ = ['Choice', 'read_out', 'readout_model']
 
 
 class Choice(NamedTuple):
-    """A label budget, and the label seed that says which tiles; ``folder`` is where its results go."""
+    """A label budget, and the label seed that says which tiles; or their names. ``folder`` is where its results go."""
 
     budget: str
     label_seed: int
+    tiles: tuple[str, ...] | None = None
 
     @property
     def folder(self) -> str:
@@ -135,17 +137,25 @@ def _classifiers(cfg: Config) -> list[dict[str, Any]]:
         dict(classifiers)] * len(cfg.model.decode_head.groups)
 
 
-def _sampler(cfg: Config, data: Any, choice: Choice) -> LabelBudgetSampler:
+def _sampler(cfg: Config, data: Any, choice: Choice) -> LabelBudgetSampler | SimpleNamespace:
+    """What says which tiles are labelled, by ``members``, ``tile_names`` and ``seed``."""
+    if choice.tiles is not None:
+        place = {name: index for index, name in enumerate(data.tile_names)}
+        if unknown := [name for name in choice.tiles if name not in place]:
+            raise ValueError(f'{choice.folder} names {unknown[0]}, which is none of the {len(place)} training tiles')
+        return SimpleNamespace(members=[place[name] for name in choice.tiles], tile_names=list(choice.tiles),
+                               seed=choice.label_seed)
     own = cfg.train_dataloader.get('sampler') or {}
     budget = int(choice.budget) if choice.budget.isdigit() else choice.budget
     return LabelBudgetSampler(data, budget, choice.label_seed, own.get('strategy', 'class_covering'), order_seed=0,
                               unit=own.get('unit', 'tile'))
 
 
-def _describe(cfg: Config, data: Any, sampler: LabelBudgetSampler, random_seed: int | None) -> dict[str, Any]:
+def _describe(cfg: Config, data: Any, sampler: LabelBudgetSampler | SimpleNamespace,
+              random_seed: int | None) -> dict[str, Any]:
     """The training half of the protocol; two choices with the same are the same read-out of a backbone."""
     return dict(classes=list(data.metainfo['classes']), split=describe_split(cfg.train_dataloader.dataset, data),
-                labels=describe_labels(dict(type='LabelBudgetSampler'), sampler), seed=sampler.seed,
+                labels=describe_labels(None, sampler), seed=sampler.seed,
                 random_weights_seed=random_seed,
                 settings=dict(model=cfg.model.to_dict(), train_cfg=cfg.train_cfg.to_dict()))
 

@@ -1,5 +1,6 @@
 """Read-outs of several starts at several label budgets: table, JSON and curves."""
 import math
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,39 +16,67 @@ from egmim_mm.records.tables import print_table
 
 from .readouts import Choice, read_out
 
-__all__ = ['print_readouts', 'report_readouts']
+__all__ = ['budget_choices', 'print_readouts', 'report_readouts', 'split_choices']
 
 MEASURES = ('mIoU', 'boundary_mIoU_3px')
 Rows = Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]]
 
 
-def report_readouts(cfg: Config, sources: Mapping[str, str], out_dir: str | Path, budgets: Sequence[str],
-                    label_seeds: Sequence[int], seed: int = 0, device: str = 'cpu') -> dict[str, dict[str, list]]:
-    """Read out each source at each budget with each label seed; write ``readouts.json`` and ``readouts.png``.
+def budget_choices(budgets: Sequence[str], label_seeds: Sequence[int]) -> list[Choice]:
+    """A choice for each budget and label seed.
+
+    Raises:
+        ValueError: A budget or label seed given twice.
+    """
+    for option, values in (('--budgets', budgets), ('--label-seeds', label_seeds)):
+        if len(set(values)) < len(values):
+            raise ValueError(f'{option} {" ".join(map(str, values))}: each one once')
+    return [Choice(budget, seed) for budget in budgets for seed in label_seeds]
+
+
+def split_choices(paths: Sequence[str | Path]) -> list[Choice]:
+    """A choice for each file of tile names, a name on each line, as ``tools/label_budget.py`` writes them.
+
+    Args:
+        paths: Files ``<what>_seed<N>.txt``; ``<what>`` takes the place of a budget.
+
+    Raises:
+        ValueError: A file of another name, or of none.
+        FileNotFoundError: There is no such file.
+    """
+    choices = []
+    for path in map(Path, paths):
+        named = re.fullmatch(r'(.+)_seed(\d+)\.txt', path.name)
+        names = tuple(path.read_text().split())
+        if named is None or not names:
+            raise ValueError(f'{path}: --splits takes files <what>_seed<N>.txt with a tile name on each line')
+        choices.append(Choice(named[1], int(named[2]), names))
+    return choices
+
+
+def report_readouts(cfg: Config, sources: Mapping[str, str], out_dir: str | Path, choices: Sequence[Choice],
+                    seed: int = 0, device: str = 'cpu') -> dict[str, dict[str, list]]:
+    """Read out each source for each choice of tiles; write ``readouts.json`` and ``readouts.png``.
 
     Args:
         cfg, seed, device: See :func:`~.readouts.read_out`.
         sources: Name -> checkpoint, work dir or ``'scratch'``; the name is also the folder of its results.
         out_dir: Folder of the files.
-        budgets: Counts or percentages.
-        label_seeds: Which tiles are labelled.
+        choices: See :func:`budget_choices` and :func:`split_choices`.
 
     Returns:
-        Name -> budget -> metrics of each label seed, in their order.
+        Name -> budget -> metrics of each label seed, in the order of the choices.
 
     Raises:
-        ValueError: A budget or label seed given twice, or as :func:`~.readouts.read_out`.
+        ValueError: As :func:`~.readouts.read_out`.
     """
-    for option, values in (('--budgets', budgets), ('--label-seeds', label_seeds)):
-        if len(set(values)) < len(values):
-            raise ValueError(f'{option} {" ".join(map(str, values))}: each one once')
     rows: dict[str, dict[str, list]] = {}
     for name, source in sources.items():
-        choices = [Choice(budget, one) for budget in budgets for one in label_seeds]
-        metrics = read_out(cfg, source, choices, Path(out_dir, name), seed, device)
-        rows[name] = {budget: [metrics[Choice(budget, one)] for one in label_seeds] for budget in budgets}
+        rows[name] = {}
+        for choice, metrics in read_out(cfg, source, choices, Path(out_dir, name), seed, device).items():
+            rows[name].setdefault(choice.budget, []).append(metrics)
     write_json(Path(out_dir, 'readouts.json'), dict(
-        rows=rows, sources=dict(sources), config=cfg.filename, label_seeds=list(label_seeds), seed=seed,
+        rows=rows, sources=dict(sources), config=cfg.filename, choices=[choice.folder for choice in choices], seed=seed,
         part=evaluated_part(cfg, 'test'), units='per cent, but kappa', versions=package_versions(), git=git_state()))
     plot_readouts(rows, Path(out_dir, 'readouts.png'))
     return rows

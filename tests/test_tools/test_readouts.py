@@ -82,3 +82,20 @@ def test_what_is_there_is_not_made_again_and_never_mixed(grid, config, weights, 
 def test_what_cannot_be_read_out(options, says, config, call, tmp_path):
     with pytest.raises(SystemExit, match=f'^Error: .*{says}'):
         call('analyze', 'readouts', config, '--backbone', 'scratch', '--out', tmp_path, '--device', 'cpu', *options)
+
+
+def test_tiles_by_name(grid, config, weights, call, tmp_path):
+    tiles = results(grid / 'own/2_seed4')['protocol']['training']['labels']['tiles']
+    split = tmp_path / 'mine_seed4.txt'
+    split.write_text('\n'.join(tiles) + '\n')
+    options = ['analyze', 'readouts', config, '--backbone', f'own={weights}', '--out', tmp_path / 'out', '--device',
+               'cpu']
+    call(*options, '--splits', split)
+    assert results(tmp_path / 'out/own/mine_seed4')['metrics'] == results(grid / 'own/2_seed4')['metrics']
+    assert json.loads((tmp_path / 'out/readouts.json').read_text())['choices'] == ['mine_seed4']
+    for name, text, says in (('mine.txt', 'a', '--splits takes files <what>_seed<N>.txt'),
+                             ('no_seed0.txt', '', '--splits takes files <what>_seed<N>.txt'),
+                             ('other_seed0.txt', 'nowhere', 'other_seed0 names nowhere, which is none of the')):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(SystemExit, match=f'^Error: .*{says}'):
+            call(*options, '--splits', tmp_path / name)
