@@ -71,7 +71,7 @@ def test_it_learns_and_its_results_are_those_of_a_training(trained):
     assert sorted(found['train_losses']) == ['loss_0', 'loss_1'] and max(found['train_losses'].values()) < 1
     assert found['backbone_source']['path'].endswith('random.pth') and (trained.dir / found['per_image']).is_file()
     assert 'Read-out fitted to cells of 3 tiles: dark 200, middle 200, bright 200' in log(trained.dir)
-    assert 'random weights' not in log(trained.dir)
+    assert 'weights are random' not in log(trained.dir)
 
 
 def test_the_backbone_is_left_as_it_was(trained, weights):
@@ -146,7 +146,7 @@ def test_its_maps_are_those_of_the_preset_too(budgeted, tiny):
 def test_random_weights_are_warned_of(config, call, tmp_path):
     call('train', config, '--work-dir', tmp_path, '--cfg-options', 'val_dataloader=None', 'val_cfg=None',
          'val_evaluator=None')
-    assert 'so this is a read-out of random features: give --backbone' in log(tmp_path)
+    assert 'ReadoutLoop keeps the backbone as it is, and its weights are random: the head learns' in log(tmp_path)
     assert results(tmp_path)['phase'] == 'train' and results(tmp_path)['backbone_source'] is None
 
 
