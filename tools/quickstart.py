@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""The first ten minutes: synthetic aerial scenes -> EGMIM DAPT -> read-outs of 5 % of the labels -> table and pictures.
+"""The first ten minutes: synthetic aerial scenes -> EGMIM DAPT -> UperNet on 5 % of the labels -> table and pictures.
 
 Prints every command it runs, so each step can be repeated by hand. Interrupted, it goes on where it stopped.
 """
@@ -17,7 +17,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--toy', action='store_true', help='few scenes and four iterations: a minute, to see '
                         'whether everything runs; the scores mean nothing')
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE',
-                        help='passed to the pretraining, for example train_cfg.max_iters=20 for a trial')
+                        help='passed to every training, for example train_cfg.max_iters=20 for a trial')
     args = parser.parse_args(argv)
     name = 'quickstart_toy' if args.toy else 'quickstart'  # a trial never mixes with the real one
     args.work_dir, args.data = args.work_dir or f'work_dirs/{name}', args.data or f'data/{name}'

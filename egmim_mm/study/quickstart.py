@@ -1,4 +1,4 @@
-"""The chain behind ``make quickstart``: scenes, DAPT, two read-outs, tests, a table and a picture sheet."""
+"""The chain behind ``make quickstart``: scenes, DAPT, two fine-tunings, tests, a table and a picture sheet."""
 import json
 import os
 import re
@@ -34,7 +34,6 @@ SCENES = dict(num_train=200, num_val=30, num_unlabeled=600)  # 200 labelled tile
 # Every step of the chain in a minute; nothing is learned in four iterations.
 TOY_SCENES = dict(num_train=20, num_val=2, num_unlabeled=8)
 TOY_OPTIONS = ('train_cfg.max_iters=4', 'train_cfg.global_batch=4')
-BUDGET = '5%'
 STARTS = dict(scratch='from scratch', egmim='after EGMIM')
 
 _PROGRESS = re.compile(r'Iter\((\w+)\) *\[ *(\d+)/(\d+)\]')
@@ -52,7 +51,7 @@ class Quickstart:
         work_dir: Runs (``seed_N/{dapt,scratch,egmim}``), ``table.json`` and ``sheet.png``.
         data: Folder of the scenes; made when it is not there.
         seeds: Seeds of initialisation, order, augmentation and of the labelled tiles.
-        options: ``--cfg-options`` for the pretraining.
+        options: ``--cfg-options`` for every training.
         toy: Few scenes and four iterations: does the chain run here? Scores mean nothing.
     """
 
@@ -83,10 +82,10 @@ class Quickstart:
         self._say(f'[2/4] EGMIM pretraining on {self.scenes["num_unlabeled"]} unlabelled scenes (seed {seed})')
         with self._progress() as progress:
             self._train(progress, DAPT, folder / 'dapt', seed,
-                        [*self._data_options('train', folder='/img_dir/unlabeled'), *self.options])
-        self._say(f'[3/4] Read-outs of 5 % of the labels, from scratch and after EGMIM, side by side (seed {seed})')
+                        self._data_options('train', folder='/img_dir/unlabeled'))
+        self._say(f'[3/4] UperNet on 5 % of the labels, from scratch and after EGMIM, side by side (seed {seed})')
         with self._progress() as progress, ThreadPoolExecutor(2) as pool:
-            jobs = [pool.submit(self._segment, progress, folder, start, seed) for start in STARTS]
+            jobs = [pool.submit(self._finetune, progress, folder, start, seed) for start in STARTS]
             try:
                 for job in jobs:
                     job.result()
@@ -94,13 +93,13 @@ class Quickstart:
                 self._stop()  # the pool waits for them
                 raise
 
-    def _segment(self, progress: Progress, folder: Path, start: str, seed: int) -> None:
+    def _finetune(self, progress: Progress, folder: Path, start: str, seed: int) -> None:
         backbone = ['--backbone', str(folder / 'dapt')] if start == 'egmim' else []
         # two at a time: one thread each is faster than two that wait for each other
         threads = str(max(1, cores_per_process() // 2))
         labels = [f'train_dataloader.sampler.seed={seed}'] if seed else []
         self._train(progress, UPERNET, folder / start, seed, self._data_options('train', 'test') + labels, backbone,
-                    threads, ['--budget', BUDGET])
+                    threads)
         if json.loads((folder / start / 'results.json').read_text())['phase'] != 'test':
             self._command(progress, f'test {STARTS[start]}', folder / f'{start}_test.log', [
                 'tools/test.py', UPERNET, str(folder / start), '--out', str(folder / start / 'predictions'),
@@ -108,15 +107,15 @@ class Quickstart:
             ], threads)
 
     def _train(self, progress: Progress, config: str, folder: Path, seed: int, options: list[str],
-               start: Sequence[str] = (), threads: str = '', more: Sequence[str] = ()) -> None:
+               extra: Sequence[str] = (), threads: str = '') -> None:
         if is_trained(folder / 'results.json'):
             progress.console.print(f'  {folder}: done by an earlier call')
             return
         if (folder / 'last_checkpoint').is_file():
-            start = ['--resume']
+            extra = ['--resume']
         self._command(progress, f'train {folder.name}', folder.with_suffix('.log'), [
-            'tools/train.py', config, '--work-dir', str(folder), '--seed', str(seed), *start, *more,
-            *_options(options)
+            'tools/train.py', config, '--work-dir', str(folder), '--seed', str(seed), *extra,
+            *_options([*options, *self.options])
         ], threads)
 
     def _command(self, progress: Progress, title: str, log: Path, arguments: list[str], threads: str = '') -> None:
@@ -174,7 +173,7 @@ class Quickstart:
             cells.append((name.removeprefix('IoU/'), *(_mean_std([r[name] for r in runs]) for runs in scores.values())))
             cells += [None] if name == 'mIoU' else []
         print_table(('IoU, %', ), tuple(STARTS.values()), cells,
-                    title=f'Read-out of 5 % of the labels, {self.scenes["num_val"]} test scenes, seeds {self.seeds}')
+                    title=f'UperNet on 5 % of the labels, {self.scenes["num_val"]} test scenes, seeds {self.seeds}')
         write_whole(self.work_dir / 'table.json', json.dumps(scores, indent=1))
 
     def _progress(self) -> Progress:
