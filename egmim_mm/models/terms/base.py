@@ -19,6 +19,8 @@ class MaskedBatch:
         features: Stage index -> (B, C_i, H / 2^(i+2), W / 2^(i+2)), of the masked images: what the backbone returned,
             or what the decoder made of it.
         predictions: Name of a term -> its prediction, of the terms before this one in ``model.terms``.
+        known: (B, 1, H, W) bool, pixels that hold data and whose edge strength depends on such pixels alone; None:
+            all.
         encoded: Stage index -> what the backbone returned: of the visible cells alone if it encodes only these. The
             features, if left out.
     """
@@ -29,6 +31,7 @@ class MaskedBatch:
     features: dict[int, Tensor]
     predictions: dict[str, Tensor] = field(default_factory=dict)
     encoded: dict[int, Tensor] | None = None
+    known: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.encoded is None:

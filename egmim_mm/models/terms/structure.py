@@ -84,10 +84,18 @@ class StructureTerm(LossTerm):
     def losses(self, prediction: Tensor, batch: MaskedBatch) -> dict[str, Tensor]:
         hidden = batch.mask[:, None].float()
         strength = F.avg_pool2d(batch.edge, batch.edge.shape[-1] // hidden.shape[-1])
-        losses = dict(edge=self.edge_loss(prediction[:, :1], strength, hidden, hidden))
+        counted = _whole(batch.known, hidden)
+        losses = dict(edge=self.edge_loss(prediction[:, :1], strength, counted, counted))
         if self.hog_loss is not None:
             cells = hog(batch.images, self.hog_bins, self.hog_cell)
+            share = F.adaptive_avg_pool2d(hidden, cells.shape[-2:])
             losses['hog'] = self.hog_loss(
-                F.adaptive_avg_pool2d(prediction[:, 1:], cells.shape[-2:]), cells,
-                F.adaptive_avg_pool2d(hidden, cells.shape[-2:]))
+                F.adaptive_avg_pool2d(prediction[:, 1:], cells.shape[-2:]), cells, _whole(batch.known, share))
         return losses
+
+
+def _whole(known: Tensor | None, hidden: Tensor) -> Tensor:
+    """(B, 1, h, w) hidden shares of cells, 0 where a pixel of the cell is not ``known``: the seam of no data."""
+    if known is None:
+        return hidden
+    return hidden * (F.adaptive_max_pool2d((~known).float(), hidden.shape[-2:]) == 0)
