@@ -4,6 +4,7 @@ default_scope = 'mmpretrain'
 # Where curves and pictures go. To TensorBoard as well: dict(type='TensorboardVisBackend') as a second backend
 visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')])
 default_hooks = dict(
+    edge_floor=dict(type='egmim_mm.EdgeFloorHook'),  # for model.edge_prior.floor='auto'
     mask_curriculum=dict(type='egmim_mm.MaskCurriculumHook'),
     # both look at fixed tiles at the start, every interval and at the end; a look costs about as much as a step
     reconstruction=dict(type='egmim_mm.ReconstructionHook', interval=1000, num_tiles=4),

@@ -62,6 +62,12 @@ class EGMIM(EdgeGuidedMasking):
         self.terms = ModuleDict({term.name: term for term in built})
         self.balance = MODELS.build({'type': 'egmim_mm.TermBalance', **balance, 'terms': built})
 
+    @property
+    def reads_edges(self) -> bool:
+        """Whether edges have an effect: SimMIM's masks and loss know none."""
+        guided = self.mask_generator.options['policy'].startswith('edge')
+        return guided or any(getattr(term, 'reads_edges', True) for term in self.terms.values())
+
     def init_weights(self) -> None:
         """Initial values or checkpoint of every part, then what the terms make of the backbone's."""
         super().init_weights()
@@ -80,7 +86,8 @@ class EGMIM(EdgeGuidedMasking):
         mask = self.draw_mask(edge, valid, seed)
         encoded = dict(zip(self.backbone.out_indices, self.backbone(inputs, mask)))
         features = encoded if self.decoder is None else self.decoder(encoded, mask, self.backbone.mask_token)
-        return MaskedBatch(inputs, images, edge, mask, features, encoded=encoded)
+        known = None if valid is None else self.edge_prior.known(valid)
+        return MaskedBatch(inputs, images, edge, mask, features, encoded=encoded, known=known)
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample] | None = None, **kwargs) -> dict[str, Tensor]:
         """inputs (B, C, H, W) normalised -> losses by name; names with ``loss`` are summed by the runner."""

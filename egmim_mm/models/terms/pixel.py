@@ -53,6 +53,11 @@ class PixelTerm(LossTerm):
         super().__init__(init_cfg=init_cfg)
         self.loss = MODELS.build(loss or dict(type='egmim_mm.EdgeWeightedL1Loss', gamma=gamma))
 
+    @property
+    def reads_edges(self) -> bool:
+        """Whether edges weigh more."""
+        return getattr(self.loss, 'gamma', 1.0) > 0
+
     def connect(self, backbone: nn.Module) -> None:
         self.head = EdgeWeightedReconstructionHead(
             backbone.num_features[3], out_channels=backbone.patch_embed.projection.in_channels)
