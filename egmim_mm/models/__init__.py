@@ -16,6 +16,7 @@ from .terms import (
     LossTerm,
     MaskedBatch,
     PixelTerm,
+    SkillBalance,
     StructureTerm,
     TermBalance,
 )
@@ -26,6 +27,6 @@ __all__ = [
     'EGMIM', 'AnchorTerm', 'BandDataPreprocessor', 'BatchAugmentation', 'CellMSELoss', 'CosineAnchorLoss',
     'EdgeGuidedMaskGenerator', 'EdgePrior', 'EdgeStructureHead', 'EdgeWeightedL1Loss', 'EdgeWeightedReconstructionHead',
     'FCNHead', 'FittedEncoderDecoder', 'GradientL1Loss', 'GradientTerm', 'LabelledCrossEntropyLoss', 'LossTerm',
-    'MaskedBatch', 'MaskedSwinTransformer', 'MaskedSwinTransformerV2', 'PixelTerm', 'ReadoutHead', 'StructureTerm',
-    'TermBalance', 'TilePreprocessor', 'UPerHead', 'VisibleDecoder'
+    'MaskedBatch', 'MaskedSwinTransformer', 'MaskedSwinTransformerV2', 'PixelTerm', 'ReadoutHead', 'SkillBalance',
+    'StructureTerm', 'TermBalance', 'TilePreprocessor', 'UPerHead', 'VisibleDecoder'
 ]

@@ -9,7 +9,7 @@ from egmim_mm.registry import MODELS
 
 from .edge_guided_masking import EdgeGuidedMasking
 from .settings_checks import check_encoding, check_terms, read_stages, refuse_old_settings, refuse_old_weights
-from .terms import MaskedBatch, TermBalance, to_pixels
+from .terms import MaskedBatch, SkillBalance, TermBalance, to_pixels
 from .visible_decoder import VisibleDecoder
 
 
@@ -91,10 +91,18 @@ class EGMIM(EdgeGuidedMasking):
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample] | None = None, **kwargs) -> dict[str, Tensor]:
         """inputs (B, C, H, W) normalised -> losses by name; names with ``loss`` are summed by the runner."""
-        return self.balance(self._values(inputs, data_samples), self.iteration, self.max_iters)
-
-    def _values(self, inputs: Tensor, data_samples: list[DataSample] | None) -> dict[str, Tensor]:
+        learns_scales = isinstance(self.balance, SkillBalance) and self.training
+        if learns_scales and self.part[0] == 0:
+            self.balance.begin_step()
         batch = self.encode(inputs, data_samples)
+        values = self._values(batch)
+        if learns_scales and self.balance.is_measured(self.iteration):
+            with torch.no_grad():
+                constants = [term.constant_losses(batch) for term in self.terms.values()]
+            self.balance.measure(values, {name: value for one in constants for name, value in one.items()})
+        return self.balance(values, self.iteration, self.max_iters)
+
+    def _values(self, batch: MaskedBatch) -> dict[str, Tensor]:
         values = {}
         for name, term in self.terms.items():
             batch.predictions[name] = term.predict(batch)
@@ -113,7 +121,7 @@ class EGMIM(EdgeGuidedMasking):
         values = []
         for number, part in enumerate(parts):
             self.set_part(number, len(parts))
-            values.append(self._values(part['inputs'], part.get('data_samples')))
+            values.append(self._values(self.encode(part['inputs'], part.get('data_samples'))))
         self.balance.set_scales({name: torch.stack([one[name] for one in values]).mean() for name in values[0]})
 
     @torch.no_grad()

@@ -1,6 +1,6 @@
 """The terms of EGMIM's loss, one file each, and their balance."""
 from .anchor import AnchorTerm
-from .balance import TermBalance
+from .balance import SkillBalance, TermBalance
 from .base import LossTerm, MaskedBatch, to_pixels
 from .gradient import GradientTerm
 from .pixel import EdgeWeightedReconstructionHead, PixelTerm
@@ -8,5 +8,5 @@ from .structure import EdgeStructureHead, StructureTerm
 
 __all__ = [
     'AnchorTerm', 'EdgeStructureHead', 'EdgeWeightedReconstructionHead', 'GradientTerm', 'LossTerm', 'MaskedBatch',
-    'PixelTerm', 'StructureTerm', 'TermBalance', 'to_pixels'
+    'PixelTerm', 'SkillBalance', 'StructureTerm', 'TermBalance', 'to_pixels'
 ]

@@ -84,6 +84,10 @@ class LossTerm(BaseModule):
     def predict(self, batch: MaskedBatch) -> Tensor | None:
         """Prediction from ``batch.features``; None if the term compares features themselves."""
 
+    def constant_losses(self, batch: MaskedBatch) -> dict[str, Tensor]:
+        """Losses of predicting the best constant of each image, by name; none where the term has no such zero."""
+        return {}
+
     def losses(self, prediction: Tensor | None, batch: MaskedBatch) -> dict[str, Tensor]:
         """Scalars by name, without the weight: the mean over samples, 0 for a sample with nothing hidden."""
         raise NotImplementedError
