@@ -61,6 +61,9 @@ def start_or_resume(cfg: Config,
         options |= dict(trust=True) if trust else {}
         cfg.model.backbone.init_cfg = dict(
             type='egmim_mm.BridgedCheckpoint', source=cfg.backbone_source.path, **options)
+        if cfg.get('carry_heads') and cfg.model.get('terms') and not cfg.model.get('init_cfg'):
+            cfg.model.init_cfg = dict(type='egmim_mm.CarriedHeads', source=cfg.backbone_source.path,
+                                      **(dict(trust=True) if trust else {}))
     if any(str(term.get('type')).endswith('AnchorTerm') for term in cfg.model.get('terms') or []):
         _check_anchor(cfg.model.backbone)
     return None

@@ -1,7 +1,7 @@
 from collections.abc import Sequence
 
 import torch
-from mmengine.model import ModuleDict
+from mmengine.model import ModuleDict, initialize
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
@@ -70,7 +70,12 @@ class EGMIM(EdgeGuidedMasking):
 
     def init_weights(self) -> None:
         """Initial values or checkpoint of every part, then what the terms make of the backbone's."""
+        # MMEngine would run an init_cfg of the whole model before those of its parts; here a checkpoint comes last
+        init_cfg, self.init_cfg = self.init_cfg, None
         super().init_weights()
+        self.init_cfg = init_cfg
+        if init_cfg:
+            initialize(self, init_cfg)
         for term in self.terms.values():
             term.begin(self.backbone)
 
