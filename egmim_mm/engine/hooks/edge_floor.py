@@ -5,12 +5,14 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor
 
-from egmim_mm.datasets.plain_tiles import dataset_tiles
+from egmim_mm.datasets.plain_tiles import dataset_tiles, spread
 from egmim_mm.edges import floor_of, top_responses
 from egmim_mm.models import EGMIM
 from egmim_mm.pictures.pretraining import model_inputs
 from egmim_mm.readout.cells import window_batches
 from egmim_mm.registry import HOOKS
+
+WINDOWS = 16  # most windows of one tile: large tiles would take minutes
 
 
 @HOOKS.register_module()
@@ -18,7 +20,7 @@ class EdgeFloorHook(Hook):
     """Measures the floor of the edge prior on the training tiles, where ``model.edge_prior.floor='auto'``.
 
     Before the first step the main process reads some tiles as the data set loads them and takes the q99 of the edge
-    response of windows of the size of a crop, at native scale; the floor is a percentile of these (see
+    response of up to 16 windows of the size of a crop, at native scale; the floor is a percentile of these (see
     :func:`egmim_mm.edges.floor_of`), at least half an 8-bit step, and the same in all processes. It goes to the log, to
     the checkpoints (buffer ``edge_prior.measured_floor``, lineage) and to ``results.json``. A resumed run keeps its
     floor. Models with a floor of their own, or that read no edges, are left alone.
@@ -58,7 +60,8 @@ class EdgeFloorHook(Hook):
         crop, values, tiles = max(model.backbone.patch_embed.init_input_size), [], 0
         for tile in dataset_tiles(runner.train_dataloader.dataset, self.num_tiles):
             inputs, tiles = model_inputs(model, tile), tiles + 1
-            values += [self._responses(model, windows) for windows in window_batches(inputs, crop)]
+            windows = torch.cat(list(window_batches(inputs, crop)))
+            values.append(self._responses(model, windows[spread(len(windows), WINDOWS)]))
         values = torch.cat(values)
         try:
             floor = floor_of(values, self.percentile)
