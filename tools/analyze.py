@@ -3,6 +3,7 @@
 
     python tools/analyze.py probe CONFIG --backbone scratch --backbone dapt=work_dirs/egmim_dapt_dubai
     python tools/analyze.py probe CONFIG --budget 5 --backbone scratch --backbone dapt=work_dirs/egmim_dapt_dubai
+    python tools/analyze.py readouts CONFIG --budgets 2 5 --backbone scratch --backbone dapt=work_dirs/egmim_dapt_dubai
     python tools/analyze.py compare work_dirs/forest_{seed} work_dirs/upernet_{seed} --seeds 0 1 2 3 4
     python tools/analyze.py edges CONFIG --operators gaussian_sobel structure_tensor:rho=2
     python tools/analyze.py edge-floor FOLDER
@@ -16,7 +17,7 @@ from egmim_mm.environment import quiet_imports
 
 quiet_imports()
 
-from egmim_mm.analysis.commands import COMMANDS  # noqa: E402
+from egmim_mm.analysis.run_commands import COMMANDS  # noqa: E402
 
 
 def parse_args(argv=None) -> argparse.Namespace:

@@ -41,7 +41,8 @@ def main() -> None:
     with user_errors('Interrupted: the test is not finished, give the same command again'):
         checkpoint = resolve_source(args.checkpoint)
         beside = None if is_url(args.checkpoint) else str(Path(checkpoint).parent)
-        cfg = load_config(args.config, args.work_dir or beside, args.cfg_options, args.dev)
+        cfg = load_config(args.config, args.work_dir or beside, args.cfg_options, args.dev, trained=checkpoint,
+                          trust=args.trust_checkpoint)
         cfg.load_from = str(checkpoint)
         cfg.trust_checkpoint = args.trust_checkpoint
         check_testing(cfg)

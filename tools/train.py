@@ -14,7 +14,7 @@ from egmim_mm.engine.interruption import going_on  # noqa: E402
 from egmim_mm.engine.label_presets import tell_preset  # noqa: E402
 from egmim_mm.engine.launch import load_config, parse_run_args  # noqa: E402
 from egmim_mm.engine.resuming import checkpoint_folder  # noqa: E402
-from egmim_mm.engine.starting import start_or_resume  # noqa: E402
+from egmim_mm.engine.starting import start_or_resume, warn_of_random_features  # noqa: E402
 from egmim_mm.engine.work_dir_lock import sole_run  # noqa: E402
 from egmim_mm.processes import rank_and_size  # noqa: E402
 from egmim_mm.subcommands import add_dev  # noqa: E402
@@ -55,6 +55,7 @@ def main() -> None:
             if not finished:
                 runner = ConsoleRunner.from_cfg(cfg)
                 tell_preset(cfg)
+                warn_of_random_features(cfg)
                 loader = runner.train_dataloader
                 check_labels(loader.dataset, loader.sampler)  # its warnings go to the log of the run
                 runner.train()

@@ -5,21 +5,26 @@
 # One to fifteen tiles: two linear classifiers, one on the frozen backbone and one on hand-made features; why, and how
 # much it is worth: docs/few_labels.md. From sixteen tiles on: fine-tuning.
 
+# The read-out configs (../readout_dubai.py) take the settings of the first preset
 __readout = dict(
     name='read-out',
     up_to=15,
     settings=dict(
         model=dict(
-            pixel_features=dict(scale=0.5),
+            pixel_features=dict(scale=0.5),  # filters reach up to 128 px
             backbone=dict(drop_path_rate=0.0),
             decode_head=dict(
-                _delete_=True, type='egmim_mm.ReadoutHead', in_index=[0, 1, 2, 3, 4], groups=[[0, 1, 2, 3], [4]]),
+                _delete_=True,
+                type='egmim_mm.ReadoutHead',
+                in_index=[0, 1, 2, 3, 4],  # the last map are the pixel features
+                groups=[[0, 1, 2, 3], [4]]),
             auxiliary_head=None,
+            # large windows: what is near counts, and borders cost; whole tiles up to 1,024 px
             test_cfg=dict(_delete_=True, mode='slide', crop_size=(1024, 1024), stride=(768, 768))),
         train_cfg=dict(
             _delete_=True,
             type='egmim_mm.ReadoutLoop',
-            cells=20_000,
+            cells=20_000,  # of 4 x 4 px, as many of each class
             classifiers=[dict(type='discriminant', shrinkage=0.1), dict(type='logistic', l2=1e-3)])))
 
 label_presets = [

@@ -1,10 +1,10 @@
-# Few labels on a CPU: linear classifiers on the frozen backbone of dubai_cpu/egmim_dapt.py and on pixel features
-_base_ = [
-    '../_base_/models/readout_swin-nano.py', '../_base_/datasets/dubai.py', '../_base_/schedules/readout.py',
-    '../_base_/segmentation_runtime.py'
-]
+# Few labels on a CPU: ../readout_dubai.py with the frozen backbone of egmim_dapt.py
+import copy
 
-train_dataloader = dict(num_workers=0, persistent_workers=False, sampler=dict(budget=2))  # class-covering choice
-val_dataloader = dict(num_workers=0, persistent_workers=False)
-test_dataloader = val_dataloader
+_base_ = './upernet.py'
+
+__readout = copy.deepcopy(_base_.label_presets[0].settings)
+model = __readout.model
+model.decode_head.num_classes = 5
+train_cfg = __readout.train_cfg
 label_presets = _base_.readout_label_presets  # of --budget

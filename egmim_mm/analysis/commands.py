@@ -183,30 +183,3 @@ def _seams(args: argparse.Namespace) -> None:
     scaling = load_scaling(args.scaling) if args.scaling else None
     print_seams(report_seams(Segmenter(cfg, args.checkpoint, args.device), args.raster, args.out, args.window,
                              args.overlap, args.bands, scaling))
-
-
-def _compare_options(parser: argparse.ArgumentParser) -> None:
-    for name, metavar in (('first', 'A'), ('second', 'B')):
-        parser.add_argument(name, metavar=metavar, help='[NAME=]DIR: work dir of a tested model, or with --seeds a '
-                            'path with {seed} in it')
-    parser.add_argument('--seeds', nargs='+', type=int, metavar='SEED',
-                        help='trainings of both: {seed} in the paths stands for each of these')
-    parser.add_argument('--draws', type=int, default=2000, metavar='N', help='resamples (default: %(default)s)')
-    parser.add_argument('--seed', type=int, default=0, help='of the resampling (default: %(default)s)')
-    parser.add_argument('--images', type=int, default=6, metavar='N', help='test images on the sheet, those that '
-                        'differ most; 0: no sheet (default: %(default)s)')
-    parser.add_argument('--out', default='work_dirs/compare', help='folder of comparison.json, comparison.png and '
-                        'differing_images.png (default: %(default)s)')
-
-
-@COMMANDS.register('compare', _compare_options, help='difference of two models on the same test images, with intervals',
-                   description='B less A, paired by seed and by image, from the counts of each image that every test '
-                   'leaves in its work dir.')
-def _compare(args: argparse.Namespace) -> None:
-    from .comparison import compare_runs, print_comparison
-    from .probe_report import named_sources
-    document = compare_runs(named_sources([args.first, args.second]), args.out, args.seeds, args.draws, args.seed,
-                            args.images)
-    print_comparison(document)
-    print(f'wrote {args.out}/comparison.json, comparison.png' + (f' and {document["sheet"]}' if document['sheet'] else
-                                                                 ''))

@@ -12,7 +12,7 @@ from egmim_mm.records.provenance import git_state, package_versions, write_json
 from egmim_mm.records.tables import print_table
 
 from .differing_images import differing_images
-from .paired_runs import Run, check_pair, overlaps_of, read_runs
+from .paired_runs import PRETRAINING, Run, check_pair, overlaps_of, read_runs
 
 __all__ = ['compare_runs', 'plot_comparison', 'print_comparison']
 
@@ -20,15 +20,17 @@ LEVEL = 0.95
 
 
 def compare_runs(sources: Mapping[str, str], out_dir: str | Path, seeds: Sequence[int] | None = None,
-                 draws: int = 2000, seed: int = 0, images: int = 6) -> dict[str, Any]:
+                 draws: int = 2000, seed: int = 0, images: int = 6,
+                 pretrainings: Sequence[int] | None = None) -> dict[str, Any]:
     """Compare two models image by image; write ``comparison.json``, ``.png`` and ``differing_images.png``.
 
     Args:
-        sources: Two names -> work dir, or path with ``{seed}``.
+        sources: Two names -> work dir, or path with ``{seed}``, and perhaps ``{pretraining}``.
         out_dir: Folder of the files.
         seeds: For ``{seed}``; seed s of one model is compared with seed s of the other.
         draws, seed: See :func:`~egmim_mm.evaluation.paired.paired_bootstrap`.
         images: Images on the sheet, at most; 0: no sheet.
+        pretrainings: For ``{pretraining}``, with ``seeds``; each seed was trained from each of them.
 
     Returns:
         What stands in ``comparison.json``: ``scores`` (measure -> ``first``, ``second``, ``difference``, ``interval``,
@@ -40,25 +42,31 @@ def compare_runs(sources: Mapping[str, str], out_dir: str | Path, seeds: Sequenc
     """
     if len(sources) != 2:
         raise ValueError(f'two models are compared, not {len(sources)}: give A and B')
-    groups = [read_runs(source, seeds) for source in sources.values()]
+    if pretrainings and not any(PRETRAINING in source for source in sources.values()):
+        raise ValueError(f'--pretraining-seeds is given: write {PRETRAINING} where the number stands in a path')
+    groups = [read_runs(source, seeds, pretrainings) for source in sources.values()]
     reference = groups[0][0]
     for run in [*groups[0][1:], *groups[1]]:
         check_pair(reference, run)
     names, classes = reference.names, reference.classes
     counted = [overlaps_of(runs, names) for runs in groups]
-    scores = {key: paired_bootstrap(counted[0][key], counted[1][key], draws, seed, LEVEL)
+    scores = {key: paired_bootstrap(counted[0][key], counted[1][key], draws, seed, LEVEL,
+                                    len(pretrainings or [0]))
               for key in counted[0] if key in counted[1]}
     gains = [scores_of(one['mIoU'])[..., 0] for one in counted]  # (S, N)
     gain = np.mean(gains[1] - gains[0], axis=0)
-    out_dir, notes = Path(out_dir), _notes(groups)
+    out_dir, notes = Path(out_dir), _notes(groups, len(groups[0]) // len(pretrainings or [0]))
     sheet, problem = differing_images(
         dict(zip(sources, (runs[0] for runs in groups))), dict(zip(names, gain.tolist())), images,
         out_dir / 'differing_images.png') if images else (None, None)
     if problem:
         notes.append(f'no sheet of the images that differ: {problem}')
     over = 'seeds and images' if len(groups[0]) > 1 else 'images'
+    if pretrainings:
+        over = f'pretrainings, {over}'
     document = dict(
-        models=dict(sources), seeds=list(seeds) if seeds else None, classes=classes,
+        models=dict(sources), seeds=list(seeds) if seeds else None,
+        pretraining_seeds=list(pretrainings) if pretrainings else None, classes=classes,
         scores={key: _plain(values, classes) for key, values in scores.items()},
         images=dict(zip(names, gain.tolist())),
         bootstrap=dict(level=LEVEL, method=f'percentile bootstrap over {over}', draws=draws, seed=seed,
@@ -70,13 +78,13 @@ def compare_runs(sources: Mapping[str, str], out_dir: str | Path, seeds: Sequenc
     return document
 
 
-def _notes(groups: Sequence[Sequence[Run]]) -> list[str]:
+def _notes(groups: Sequence[Sequence[Run]], seeds: int) -> list[str]:
     notes = []
     if len(groups[0]) == 1:
         notes.append('one run of each: the intervals are over images alone and hold nothing of the noise between '
                      'trainings; several seeds: --seeds')
-    elif len(groups[0]) < 5:
-        notes.append(f'{len(groups[0])} seeds: with fewer than five the intervals are too narrow')
+    elif seeds < 5:
+        notes.append(f'{seeds} seeds: with fewer than five the intervals are too narrow')
     for first, second in zip(*groups):
         if first.tiles != second.tiles:
             notes.append(f'{first.work_dir} and {second.work_dir} were trained on different labelled tiles: the '

@@ -11,7 +11,7 @@ from egmim_mm.evaluation.per_image import PER_IMAGE_FILE, read_per_image
 
 __all__ = ['Run', 'check_pair', 'overlaps_of', 'read_runs']
 
-PLACE = '{seed}'
+PLACE, PRETRAINING = '{seed}', '{pretraining}'
 
 
 class Run(NamedTuple):
@@ -33,17 +33,25 @@ class Run(NamedTuple):
         return tiles and sorted(tiles)
 
 
-def read_runs(source: str, seeds: Sequence[int] | None) -> list[Run]:
-    """The run of a work dir, or one run for each seed of a path that holds ``{seed}``.
+def read_runs(source: str, seeds: Sequence[int] | None, pretrainings: Sequence[int] | None = None) -> list[Run]:
+    """The run of a work dir, or one run for each seed of a path that holds ``{seed}``, for each pretraining in turn.
+
+    A path without ``{pretraining}`` stands for each of them: a forest, say, is the same whatever was pretrained.
 
     Raises:
         FileNotFoundError: A folder without ``results.json`` or ``per_image.npz``.
-        ValueError: ``{seed}`` without seeds or the reverse, or files of two evaluations.
+        ValueError: ``{seed}`` without seeds or the reverse, ``{pretraining}`` without numbers, or files of two
+            evaluations.
     """
     if (PLACE in source) != bool(seeds):
         raise ValueError(f'{source}: ' + ('it holds {seed}: say which with --seeds 0 1 2' if PLACE in source else
                                           '--seeds is given: write {seed} where the number stands in the path'))
-    return [_read_run(Path(source.replace(PLACE, str(seed)))) for seed in seeds or ['']]
+    if PRETRAINING in source and not pretrainings:
+        raise ValueError(f'{source}: it holds {PRETRAINING}: say which with --pretraining-seeds 0 1 2')
+    paths = [source.replace(PRETRAINING, str(one)).replace(PLACE, str(seed))
+             for one in pretrainings or [''] for seed in seeds or ['']]
+    read = {path: _read_run(Path(path)) for path in dict.fromkeys(paths)}
+    return [read[path] for path in paths]
 
 
 def _read_run(folder: Path) -> Run:

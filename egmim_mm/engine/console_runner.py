@@ -87,8 +87,8 @@ class ConsoleRunner(Runner):
             if not testing:
                 raise
             raise CheckpointError(f"{filename} does not hold the weights of this config's model (a pretraining "
-                                  'checkpoint, or another arch or number of classes? A run with a --budget leaves the '
-                                  f'config that fits in its work dir). {error}') from error
+                                  'checkpoint, or another arch or number of classes? A run leaves the config that '
+                                  f'fits in its work dir). {error}') from error
         if self._resume:
             check_resumable(filename, checkpoint)
             self._changes = changes_since(checkpoint['meta'], self.cfg)

@@ -6,6 +6,8 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.logging import print_log
 
+from egmim_mm.checkpoints import read_checkpoint
+from egmim_mm.checkpoints.recorded_config import take_preset_model
 from egmim_mm.checks import LaunchError, check_option_names
 from egmim_mm.checks.head_checks import heads_of
 from egmim_mm.datasets.public import declared_metainfo
@@ -27,7 +29,8 @@ def parse_run_args(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 
 def load_config(path: str, work_dir: str | None = None, options: dict | None = None, dev: bool = False,
-                budget: str | None = None, preset: str | None = None) -> Config:
+                budget: str | None = None, preset: str | None = None, trained: str | Path | None = None,
+                trust: bool = False) -> Config:
     """Read a config, apply the options of the command line and settle the work dir (``work_dirs/<config name>``).
 
     Args:
@@ -36,16 +39,22 @@ def load_config(path: str, work_dir: str | None = None, options: dict | None = N
         options: ``--cfg-options``.
         dev: ``--dev``, see :func:`~.dev_part.use_dev_part`.
         budget, preset: Of the same names, see :func:`~.label_presets.apply_budget`; ``options`` win.
+        trained: Checkpoint file that will be tested, see
+            :func:`~egmim_mm.checkpoints.recorded_config.take_preset_model`.
+        trust: Unpickle everything in it.
 
     Raises:
         LaunchError: An option whose name nothing would read, or as the functions above.
         ValueError: A budget that cannot be had.
+        CheckpointError: ``trained`` cannot be read.
     """
     cfg = Config.fromfile(path)
     if budget is not None:
         apply_budget(cfg, budget, preset, options, dev)
     elif preset is not None:
         raise LaunchError(f'--preset {preset} says how to train with a --budget: give both')
+    if trained is not None:
+        take_preset_model(cfg, read_checkpoint(trained, trust), trained)
     if options:
         check_option_names(cfg, options)
         if 'optim_wrapper.optimizer.lr' in options and 'lr_factor_from_scratch' in cfg:

@@ -1,5 +1,4 @@
 """The training loop that fits linear classifiers to a frozen backbone, at once and without gradients of it."""
-import logging
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -8,7 +7,6 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 from torch.utils.data import DataLoader
 
-from egmim_mm.checkpoints import run_source
 from egmim_mm.datasets.plain_tiles import without_augmentation
 from egmim_mm.models import ReadoutHead
 from egmim_mm.registry import LOOPS
@@ -106,11 +104,8 @@ class ReadoutLoop(BaseLoop):
 
     def _fit(self) -> dict[str, torch.Tensor]:
         """Losses for the log."""
-        runner, head = self.runner, self.model.decode_head
+        head = self.model.decode_head
         self.model.eval()
-        if run_source(runner.cfg, runner._load_from) is None:
-            runner.logger.log(logging.WARNING, 'The frozen backbone has random weights, so this is a read-out of '
-                              'random features: give --backbone')
         losses = head.classifiers[0].bias.new_zeros(len(self.classifiers))
         if is_main_process():
             losses.copy_(torch.tensor(self._fit_here()))

@@ -1,9 +1,10 @@
 """The settings a run was recorded with, against those it is resumed with."""
-import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+
+from egmim_mm.checkpoints.recorded_config import parse_settings
 
 # what a training reads; other names in a config are parts of these, or say how and where it runs
 _READ = ('model', 'train_dataloader', 'val_dataloader', 'train_cfg', 'val_cfg', 'optim_wrapper', 'param_scheduler',
@@ -63,32 +64,6 @@ def compare_settings(recorded: str, now: str) -> list[Change]:
             and repr(change.before) != repr(change.now)]  # NaN equals itself only so
 
 
-def parse_settings(text: str) -> dict[str, Any]:
-    """Top-level settings of a config in MMEngine's text form, tuples as lists, without executing it.
-
-    Raises:
-        ValueError: The text holds anything but literals and ``dict(...)``.
-    """
-    try:
-        return {node.targets[0].id: _literal(node.value) for node in ast.parse(text).body}
-    except (SyntaxError, AttributeError, TypeError, RecursionError) as error:
-        raise ValueError(f'not the text of a config: {error}') from error
-
-
-def _literal(node: ast.expr) -> Any:
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict':
-        # dict({...}) where a key is no name
-        merged = {key: value for argument in node.args for key, value in _literal(argument).items()}
-        return merged | {item.arg: _literal(item.value) for item in node.keywords}
-    if isinstance(node, ast.Dict):
-        return {_literal(key): _literal(value) for key, value in zip(node.keys, node.values)}
-    if isinstance(node, (ast.List, ast.Tuple)):
-        return [_literal(item) for item in node.elts]
-    if ast.unparse(node) in ('inf', '-inf', 'nan'):
-        return float(ast.unparse(node))
-    return ast.literal_eval(node)
-
-
 def _leaves(settings: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for name in _READ:
         yield from _leaves_of(settings.get(name), name)
@@ -97,11 +72,16 @@ def _leaves(settings: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 def _leaves_of(value: Any, key: str) -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict):
         parts = value.items()
-    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+    elif isinstance(value, (list, tuple)) and any(isinstance(item, dict) for item in value):
         parts = enumerate(value)
     else:
         if value is not None:
-            yield key, _SAME.get(value, value) if isinstance(value, str) else value
+            yield key, _SAME.get(value, value) if isinstance(value, str) else _listed(value)
         return
     for name, part in parts:
         yield from _leaves_of(part, f'{key}.{name}')
+
+
+def _listed(value: Any) -> Any:
+    """With lists in place of tuples: an option of the command line has no tuples."""
+    return [_listed(item) for item in value] if isinstance(value, (list, tuple)) else value

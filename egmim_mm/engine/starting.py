@@ -49,12 +49,8 @@ def start_or_resume(cfg: Config,
         raise LaunchError(f'--backbone {backbone} and load_from={cfg.load_from} in the config both give the weights to '
                           'start from: give one of them')
     source = backbone or declared_source(cfg)
-    frozen = _frozen_setting(cfg)
     if source:
         cfg.backbone_source = describe_source(source, trust)
-    elif frozen:
-        print_log(f'{frozen} keeps the backbone as it is, and its weights are random: the head learns from random '
-                  'features. Give --backbone, or let it learn', logger='current', level=logging.WARNING)
     settle_learning_rate(cfg, from_scratch=not source)
     if backbone:
         options = dict(allow_partial=True) if allow_partial else {}
@@ -69,8 +65,25 @@ def start_or_resume(cfg: Config,
     return None
 
 
+def warn_of_random_features(cfg: Config) -> None:
+    """Log a warning if a new run keeps random weights of the backbone as they are.
+
+    Args:
+        cfg: As :func:`start_or_resume` left it.
+    """
+    frozen = _frozen_setting(cfg)
+    if frozen and not cfg.get('resume') and not cfg.get('backbone_source'):
+        print_log(f'{frozen} keeps the backbone as it is, and its weights are random: the head learns from random '
+                  'features. Give --backbone, or let it learn', logger='current', level=logging.WARNING)
+
+
 def _frozen_setting(cfg: Config) -> str | None:
-    """The setting that freezes the backbone or its first stages; None without one."""
+    """The setting that freezes the backbone, its first stages or the first part of the run; None without one."""
+    if str((cfg.get('train_cfg') or {}).get('type')).endswith('ReadoutLoop'):
+        return 'train_cfg.type=egmim_mm.ReadoutLoop'
+    for number, hook in enumerate(cfg.get('custom_hooks') or []):
+        if str(hook.get('type')).endswith('FrozenBackboneHook'):
+            return f'FrozenBackboneHook (custom_hooks.{number})'
     stages = (cfg.model.get('backbone') or {}).get('frozen_stages', -1)
     if stages >= 0:
         return f'model.backbone.frozen_stages={stages}'

@@ -49,7 +49,7 @@ def scores_of(overlap: np.ndarray) -> np.ndarray:
 
 
 def paired_bootstrap(first: np.ndarray, second: np.ndarray, draws: int = 2000, seed: int = 0,
-                     level: float = 0.95) -> PairedScores:
+                     level: float = 0.95, pretrainings: int = 1) -> PairedScores:
     """Difference of two models with a percentile interval by bootstrap over seeds and images.
 
     Each resample draws S seeds and N images with replacement. All trainings are judged on the same images, so one draw
@@ -58,33 +58,47 @@ def paired_bootstrap(first: np.ndarray, second: np.ndarray, draws: int = 2000, s
     one seed the interval is over images alone. With few seeds it is too narrow: three values hardly show how far
     others would lie.
 
+    With several pretrainings P, each of the S / P seeds was trained from each of them. Pretrainings and seeds are drawn
+    each by itself, and a run counts as often as both of its own were drawn.
+
     Args:
         first: (S, N, 2, K) intersections and unions of each seed and image, see :func:`overlaps`.
         second: The same of the other model; seed s of both belongs together.
         draws: Number of resamples.
         seed: Of the resampling; the same numbers give the same interval.
         level: Share of the resamples inside the interval, in (0, 1).
+        pretrainings: P; the runs of the first come first.
 
     Raises:
-        ValueError: Arrays of different shapes, fewer than two draws, or a level outside (0, 1).
+        ValueError: Arrays of different shapes, fewer than two draws, a level outside (0, 1), or runs that do not divide
+            into so many pretrainings.
     """
     if first.shape != second.shape or first.ndim != 4:
         raise ValueError(f'counts of shapes {first.shape} and {second.shape} cannot be paired')
     if draws < 2 or not 0 < level < 1:
         raise ValueError(f'draws is {draws} and level {level}: give at least 2 draws and a level between 0 and 1')
+    if pretrainings < 1 or first.shape[0] % pretrainings:
+        raise ValueError(f'{first.shape[0]} runs cannot be those of {pretrainings} pretrainings')
     scores = [scores_of(counts.sum(1)) for counts in (first, second)]  # (S, 1 + K)
     per_seed = scores[1] - scores[0]
     rng, resampled = np.random.default_rng(seed), []
     for start in range(0, draws, CHUNK):
         size = min(CHUNK, draws - start)
-        images = rng.multinomial(first.shape[1], np.full(first.shape[1], 1 / first.shape[1]), size)
-        seeds = rng.multinomial(first.shape[0], np.full(first.shape[0], 1 / first.shape[0]), size)
+        images = _drawn(rng, first.shape[1], size)
+        seeds = _drawn(rng, first.shape[0] // pretrainings, size)
+        if pretrainings > 1:
+            seeds = (_drawn(rng, pretrainings, size)[:, :, None] * seeds[:, None]).reshape(size, -1)
         gained = _resampled(second, images) - _resampled(first, images)  # (B, S, 1 + K)
         resampled.append(_weighted_mean(gained, seeds[..., None]))
     tails = [50 * (1 - level), 50 * (1 + level)]  # per cent
     low, high = np.array([_percentiles(column, tails) for column in np.concatenate(resampled).T]).T
     means = [_weighted_mean(values, np.ones((len(values), 1)), axis=0) for values in (*scores, per_seed)]
     return PairedScores(*means, low, high, per_seed)
+
+
+def _drawn(rng: np.random.Generator, number: int, size: int) -> np.ndarray:
+    """(size, number) how often each is drawn."""
+    return rng.multinomial(number, np.full(number, 1 / number), size)
 
 
 def _resampled(counts: np.ndarray, images: np.ndarray) -> np.ndarray:

@@ -1,4 +1,5 @@
 """A trained segmentation model as a function from an image to class numbers."""
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from torch import nn
 
 from egmim_mm.band_order import swap_rgb_bgr
 from egmim_mm.checkpoints import CheckpointError, read_checkpoint, resolve_source
+from egmim_mm.checkpoints.recorded_config import take_preset_model
 from egmim_mm.colors import default_palette
 from egmim_mm.datasets.public import declared_metainfo
 from egmim_mm.precision import autocast_for
@@ -29,7 +31,7 @@ class Segmenter(PixelClassifier):
     ``segmenter(image)`` is a class map. ``window`` is the crop of the config's slide inference, or 512 px.
 
     Args:
-        config: Config of the fine-tuning run.
+        config: Config of the fine-tuning run; the model of a run with a ``--budget`` is taken from its checkpoint.
         checkpoint: Checkpoint file, work dir or address.
         device: None: a GPU if there is one.
         tta: Average over the image and its two mirror images: three times the time.
@@ -44,7 +46,10 @@ class Segmenter(PixelClassifier):
 
     def __init__(self, config: str | Path | Config, checkpoint: str | Path, device: str | torch.device | None = None,
                  tta: bool = False, trust: bool = False, cfg_options: dict[str, Any] | None = None) -> None:
-        cfg = config if isinstance(config, Config) else Config.fromfile(str(config))
+        cfg = copy.deepcopy(config) if isinstance(config, Config) else Config.fromfile(str(config))
+        path = resolve_source(str(checkpoint))
+        saved = read_checkpoint(path, trust)
+        take_preset_model(cfg, saved, path)
         if cfg_options:
             cfg.merge_from_dict(cfg_options)
         name = Path(cfg.filename or 'the config').name
@@ -61,8 +66,7 @@ class Segmenter(PixelClassifier):
         if model.out_channels != len(self.classes) or not 1 < model.out_channels <= 255:
             raise ValueError(f'{name}: the head has {model.out_channels} outputs for {len(self.classes)} classes; maps '
                              'need one for each, from 2 to 255')
-        path = resolve_source(str(checkpoint))
-        _load_weights(model, path, trust)
+        _load_weights(model, saved.get('state_dict', {}), path)
         self.weights_sha256 = file_sha256(path)
         # a tenth less time for convolutions on a CPU
         self.model = model.eval().to(self.device, memory_format=torch.channels_last)
@@ -120,8 +124,7 @@ def usual_batch(device: torch.device) -> int:
     return 1 if device.type == 'cpu' else 8
 
 
-def _load_weights(model: nn.Module, path: Path, trust: bool) -> None:
-    weights = read_checkpoint(path, trust).get('state_dict', {})
+def _load_weights(model: nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:  # its message has a line for every tensor
@@ -133,8 +136,8 @@ def _load_weights(model: nn.Module, path: Path, trust: bool) -> None:
                               if theirs.get(key, ours[key]) != ours[key]])
         differences = '; '.join(f'{len(keys)} {kind}, such as {keys[0]}' for kind, keys in kinds.items() if keys)
         raise CheckpointError(f"{path} does not hold the weights of this config's model (a pretraining checkpoint, or "
-                              'another arch or number of classes? A run with a --budget leaves the config that fits in '
-                              f'its work dir). Tensors: {differences}') from error
+                              'another arch or number of classes? A run leaves the config that fits in its work dir). '
+                              f'Tensors: {differences}') from error
 
 
 def _class_names(cfg: Config) -> tuple[tuple[str, ...], np.ndarray]:

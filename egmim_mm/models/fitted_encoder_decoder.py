@@ -1,4 +1,4 @@
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmseg.models import EncoderDecoder
@@ -6,6 +6,18 @@ from torch import Tensor, nn
 
 from egmim_mm.readout.pixel_filters import PER_BAND, filtered_maps
 from egmim_mm.registry import MODELS
+
+
+class PixelFeatures(nn.Module):
+    """:func:`~egmim_mm.readout.pixel_filters.filtered_maps` of images that are shrunk by ``scale``, in (0, 1]."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, images: Tensor, size: Sequence[int]) -> Tensor:
+        """(B, C, H, W) -> (B, PER_BAND * C, h, w) of size (h, w)."""
+        return filtered_maps(images, self.scale, size)
 
 
 @MODELS.register_module()
@@ -33,16 +45,16 @@ class FittedEncoderDecoder(EncoderDecoder):
                                            or not 0 < scale <= 1):
             raise ValueError(f'model.pixel_features is {dict(pixel_features)}: give dict(scale=S), S in (0, 1], such '
                              'as dict(scale=0.5)')
-        self._pixel_scale = scale
         self._pixel_channels = [] if scale is None else [PER_BAND * backbone.get('in_channels', 3)]
         super().__init__(backbone, **kwargs)
+        self.pixel_features = None if scale is None else PixelFeatures(scale)
 
     def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """(B, C, H, W) normalised images -> the maps of the backbone (or neck), and of ``pixel_features``, if any."""
         maps = super().extract_feat(inputs)
-        if self._pixel_scale is None:
+        if self.pixel_features is None:
             return maps
-        return *maps, filtered_maps(inputs, self._pixel_scale, maps[0].shape[2:])
+        return *maps, self.pixel_features(inputs, maps[0].shape[2:])
 
     def _init_decode_head(self, decode_head: dict) -> None:
         super()._init_decode_head(self._fitted(decode_head, 'decode_head'))

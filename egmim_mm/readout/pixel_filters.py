@@ -36,7 +36,8 @@ def filtered_maps(images: Tensor, scale: float = 1.0, size: Sequence[int] | None
     """
     with exact_float32(images.device):  # second differences are small
         images = images.float()
-        images = _area_resized(images, shrunk_shape(images.shape[-2:], scale))
+        if scale != 1:
+            images = _area_resized(images, shrunk_shape(images.shape[-2:], scale))
         of_scales = [_area_resized(_filtered(images, sigma).flatten(1, 2), size or images.shape[-2:])
                      for sigma in SIGMAS]
         maps = [one.unflatten(1, (images.shape[1], 4)) for one in of_scales]
@@ -84,13 +85,16 @@ def _gradient(images: Tensor, axis: int) -> Tensor:
     length = images.shape[axis]
     if length == 1:
         return torch.zeros_like(images)
-    return torch.gradient(images, dim=axis)[0]
+    change = images.narrow(axis, 1, length - 1) - images.narrow(axis, 0, length - 1)
+    first, last = change.narrow(axis, 0, 1), change.narrow(axis, length - 2, 1)
+    inner = (images.narrow(axis, 2, length - 2) - images.narrow(axis, 0, length - 2)) / 2
+    return torch.cat([first, inner, last], axis)
 
 
 def _area_resized(images: Tensor, size: Sequence[int]) -> Tensor:
     """(B, C, H, W) -> (B, C, h, w): the mean of the pixels, and parts of pixels, that each new one covers."""
     if all(source % target == 0 for source, target in zip(images.shape[-2:], size)):
-        return F.adaptive_avg_pool2d(images, tuple(size))
+        return F.avg_pool2d(images, tuple(source // target for source, target in zip(images.shape[-2:], size)))
     for axis, target in zip((-2, -1), size):
         source = images.shape[axis]
         ends = torch.arange(target + 1, device=images.device, dtype=torch.float64) * (source / target)

@@ -138,3 +138,20 @@ def test_seeds_and_their_place_belong_together(tmp_path):
         compare(f'{tmp_path}/x_{{seed}}', a)
     with pytest.raises(SystemExit, match='^Error: .*--seeds is given: write {seed} where the number stands'):
         compare(a, f'b={a}', '--seeds', 0, 1)
+
+
+def test_seeds_of_several_pretrainings_against_what_none_was_pretrained_for(tmp_path):
+    for seed in range(2):
+        write_run(tmp_path / f'forest_{seed}', 0.6, seed)
+        for pretraining in range(3):
+            write_run(tmp_path / f'net_{pretraining}_{seed}', 0.7 + 0.05 * pretraining, 10 * pretraining + seed)
+    document = compare_runs(dict(forest=f'{tmp_path}/forest_{{seed}}', net=f'{tmp_path}/net_{{pretraining}}_{{seed}}'),
+                            tmp_path / 'out', seeds=[0, 1], draws=200, images=0, pretrainings=[0, 1, 2])
+    gains = document['scores']['mIoU']['per_seed']
+    assert len(gains) == 6 and np.all(np.diff(np.mean(np.reshape(gains, (3, 2)), 1)) > 3)
+    assert document['bootstrap']['method'] == 'percentile bootstrap over pretrainings, seeds and images'
+    with pytest.raises(ValueError, match='write {pretraining} where the number stands'):
+        compare_runs(dict(a=f'{tmp_path}/forest_{{seed}}', b=f'{tmp_path}/forest_{{seed}}'), tmp_path / 'out', [0, 1],
+                     pretrainings=[0])
+    with pytest.raises(ValueError, match='it holds {pretraining}: say which with --pretraining-seeds'):
+        compare_runs(dict(a=f'{tmp_path}/net_{{pretraining}}_0', b=str(tmp_path / 'forest_0')), tmp_path / 'out')

@@ -284,6 +284,9 @@ def test_console_is_spared_the_dumps_and_the_file_is_not(tmp_path, capfd):
     ("model['backbone']['frozen_stages'] = 0", 'model.backbone.frozen_stages=0'),
     ("optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=0.0)}))",
      "optim_wrapper.paramwise_cfg.custom_keys['backbone'].lr_mult=0"),
+    ("custom_hooks = [dict(type='EMAHook'), dict(type='egmim_mm.FrozenBackboneHook', until=0.5)]",
+     'FrozenBackboneHook (custom_hooks.1)'),
+    ("train_cfg = dict(_delete_=True, type='egmim_mm.ReadoutLoop')", 'train_cfg.type=egmim_mm.ReadoutLoop'),
     ("model['backbone']['frozen_stages'] = -1", None),
     ("optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=0.1)}))", None)])
 def test_a_frozen_backbone_without_weights_is_said(config, tmp_path, started, monkeypatch, setting, named):
@@ -291,8 +294,8 @@ def test_a_frozen_backbone_without_weights_is_said(config, tmp_path, started, mo
     monkeypatch.setattr(starting, 'print_log', lambda message, **options: said.append(message))
     with open(config, 'a') as file:
         file.write(setting)
-    start(config, tmp_path / 'new', backbone=str(started))
+    starting.warn_of_random_features(start(config, tmp_path / 'new', backbone=str(started)))
     assert said == []
-    start(config, tmp_path / 'new')
+    starting.warn_of_random_features(start(config, tmp_path / 'new'))
     assert said == ([f'{named} keeps the backbone as it is, and its weights are random: the head learns from random '
                      'features. Give --backbone, or let it learn'] if named else [])

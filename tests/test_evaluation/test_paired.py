@@ -126,3 +126,16 @@ def test_options_out_of_range(options, says):
 def test_other_images_cannot_be_paired():
     with pytest.raises(ValueError, match='cannot be paired'):
         paired_bootstrap(miou(confusions(0.6)), miou(confusions(0.6, images=19)))
+
+
+def test_a_run_counts_as_often_as_its_pretraining_and_its_seed_were_drawn():
+    # the gain is all of the pretraining: 0, 10 and 20 points, whatever the seed
+    levels = [0.5 + 0.1 * pretraining for pretraining in range(3) for _ in range(4)]
+    first = miou(*(confusions(0.5) for _ in levels))
+    second = miou(*(confusions(level, seed=0) for level in levels))
+    nested, flat = (paired_bootstrap(first, second, draws=600, pretrainings=number) for number in (3, 1))
+    assert nested.difference[0] == flat.difference[0]
+    # the mean of three draws is the lowest one in one of 27 resamples; of twelve draws hardly ever
+    assert nested.low[0] == pytest.approx(nested.per_seed[:4, 0].mean(), abs=2.5) and nested.low[0] < flat.low[0] - 2
+    with pytest.raises(ValueError, match='12 runs cannot be those of 5 pretrainings'):
+        paired_bootstrap(first, second, pretrainings=5)

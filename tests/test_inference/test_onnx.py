@@ -51,6 +51,33 @@ def swin(kind: str, folder: Path) -> Segmenter:
     return Segmenter(cfg, folder / 'weights.pth', 'cpu')
 
 
+def readout(folder: Path) -> Segmenter:
+    """Read-out with random classifiers of two stages and of hand-made features."""
+    cfg = Config.fromfile('configs/dubai_cpu/readout.py')
+    cfg.model.backbone.update(arch=dict(embed_dims=8, depths=[1, 2], num_heads=[1, 2]), out_indices=(0, 1))
+    cfg.model.decode_head.update(in_index=[0, 1, 2], groups=[[0, 1], [2]])
+    from egmim_mm.registry import MODELS
+    torch.manual_seed(1)
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model = MODELS.build(cfg.model)
+    for parameter in model.backbone.parameters():
+        parameter.data += 0.2 * torch.randn_like(parameter)
+    weights = [(torch.randn(5, sum(widths)), torch.zeros(5)) for widths in model.decode_head.widths]
+    model.decode_head.set_classifiers(weights, range(5))
+    torch.save(dict(state_dict=model.state_dict()), folder / 'weights.pth')
+    return Segmenter(cfg, folder / 'weights.pth', 'cpu', cfg_options={'optim_wrapper.precision': 'float32'})
+
+
+def test_a_read_out_with_its_hand_made_features(tmp_path):
+    segmenter = readout(tmp_path)
+    comparisons = export_onnx(segmenter, tmp_path / 'model.onnx', 64, dynamic=True)
+    assert len(comparisons) == 6 and max(one.difference for one in comparisons) < TOLERANCE
+    model, batch = OnnxSegmenter(tmp_path / 'model.onnx'), images(2, 96, 160)
+    ours, theirs = segmenter.logits(batch), model.logits(batch)
+    assert (ours - theirs).abs().max() < TOLERANCE and len(ours.argmax(1).unique()) > 2
+    assert (ours.argmax(1) == theirs.argmax(1)).float().mean() > 0.9999
+
+
 @pytest.fixture(scope='module', params=['MaskedSwinTransformer', 'MaskedSwinTransformerV2'])
 def changing(request, tmp_path_factory) -> SimpleNamespace:
     """A model and its ONNX file for changing sizes: ``torch``, ``path``, ``comparisons``."""

@@ -71,7 +71,7 @@ def test_it_learns_and_its_results_are_those_of_a_training(trained):
     assert sorted(found['train_losses']) == ['loss_0', 'loss_1'] and max(found['train_losses'].values()) < 1
     assert found['backbone_source']['path'].endswith('random.pth') and (trained.dir / found['per_image']).is_file()
     assert 'Read-out fitted to cells of 3 tiles: dark 200, middle 200, bright 200' in log(trained.dir)
-    assert 'random weights' not in log(trained.dir)
+    assert 'weights are random' not in log(trained.dir)
 
 
 def test_the_backbone_is_left_as_it_was(trained, weights):
@@ -119,10 +119,34 @@ def test_a_preset_of_a_label_budget_can_be_a_read_out(tiny, tmp_path):
     assert cfg.train_dataloader.sampler.budget == 2 and cfg.model.auxiliary_head is None
 
 
+@pytest.fixture(scope='module')
+def budgeted(tiny, weights, call, tmp_path_factory):
+    """A run whose model is that of a preset; ``config``: what it was started with, which fine-tunes."""
+    folder = tmp_path_factory.mktemp('budgeted')
+    config = folder / 'preset.py'
+    config.write_text(PRESET.format(upernet=tiny.upernet))
+    call('train', config, '--backbone', weights, '--budget', '3', '--work-dir', folder / 'run')
+    return SimpleNamespace(config=config, dir=folder / 'run', own=folder / 'run/preset.py')
+
+
+def test_the_config_that_a_run_was_started_with_tests_the_model_of_its_preset(budgeted, call, tmp_path):
+    call('test', budgeted.config, budgeted.dir, '--work-dir', tmp_path / 'plain')
+    call('test', budgeted.own, budgeted.dir, '--work-dir', tmp_path / 'own')
+    assert results(tmp_path / 'plain')['metrics'] == results(tmp_path / 'own')['metrics']
+    assert results(tmp_path / 'plain')['metrics']['mIoU'] > 75
+
+
+def test_its_maps_are_those_of_the_preset_too(budgeted, tiny):
+    image = np.array(Image.open(tiny.data / 'images/7.png'))
+    plain, own = (Segmenter(config, budgeted.dir, 'cpu', cfg_options={'model.test_cfg.crop_size': (96, 96)})
+                  for config in (budgeted.config, budgeted.own))
+    assert np.array_equal(plain(image), own(image)) and plain.window == 96
+
+
 def test_random_weights_are_warned_of(config, call, tmp_path):
     call('train', config, '--work-dir', tmp_path, '--cfg-options', 'val_dataloader=None', 'val_cfg=None',
          'val_evaluator=None')
-    assert 'so this is a read-out of random features: give --backbone' in log(tmp_path)
+    assert 'ReadoutLoop keeps the backbone as it is, and its weights are random: the head learns' in log(tmp_path)
     assert results(tmp_path)['phase'] == 'train' and results(tmp_path)['backbone_source'] is None
 
 

@@ -1,11 +1,8 @@
-import logging
-
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from egmim_mm.checkpoints import run_source
 from egmim_mm.registry import HOOKS
 
 
@@ -49,9 +46,6 @@ class FrozenBackboneHook(Hook):
         if is_model_wrapper(runner.model) and not getattr(runner.model, 'find_unused_parameters', True):
             raise ValueError('FrozenBackboneHook: the processes would wait for gradients of the frozen backbone: set '
                              'find_unused_parameters=True')
-        if not runner._resume and run_source(runner.cfg, runner._load_from) is None:
-            runner.logger.log(logging.WARNING, 'The frozen backbone has random weights: give --backbone, or train it '
-                              'from the beginning, without FrozenBackboneHook')
         runner.logger.info(f'The backbone is frozen for {min(self._end, runner.max_iters)} of {runner.max_iters} '
                            'iterations')
 

@@ -3,15 +3,20 @@
 MMPretrain's windows and MMCV's patches branch on the height and width while they run, and an exporter would keep the
 branch of its example alone.
 """
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 
 import torch
+import torch.nn.functional as F
 from mmcv.cnn.bricks.transformer import AdaptivePadding
 from mmpretrain.models.utils import ShiftWindowMSA
 from torch import Tensor, nn
 
 from egmim_mm.models.backbones.window_attention import ShiftedWindowAttention
+from egmim_mm.models.fitted_encoder_decoder import PixelFeatures
+from egmim_mm.readout.pixel_filters import filtered_maps
+
+from ..windows import STRIDE
 
 __all__ = ['exportable']
 
@@ -128,6 +133,14 @@ class AveragePool(nn.Module):
         return x if across is None else x @ _bins(x.shape[3], across, x).T
 
 
+class PooledPixelFeatures(PixelFeatures):
+    """PixelFeatures of images whose sides are multiples of 1 / scale: nothing is rounded."""
+
+    def forward(self, images: Tensor, size: Sequence[int]) -> Tensor:
+        """(B, C, H, W) -> (B, PER_BAND * C, h, w) of size (h, w)."""
+        return filtered_maps(F.avg_pool2d(images, round(1 / self.scale)), 1.0, size)
+
+
 def _bins(size: int, count: int, like: Tensor) -> Tensor:
     """(count, size): row i averages from floor(i size / count) to ceil((i + 1) size / count), as PyTorch does."""
     index = torch.arange(count, device=like.device)
@@ -144,10 +157,16 @@ def _patches(module: nn.Unfold) -> nn.Module:
     return PatchUnfold(kernel, dilation, padding, stride) if plain else module
 
 
+def _pooled(module: PixelFeatures) -> PixelFeatures:
+    is_exact = float(STRIDE * module.scale).is_integer() and (1 / module.scale).is_integer()
+    return PooledPixelFeatures(module.scale) if is_exact else module
+
+
 # Kinds of modules and what takes their place. Images are multiples of 32 px: the patches need no padding.
 _SUBSTITUTES: dict[type, Callable[[nn.Module], nn.Module]] = {
     nn.Unfold: _patches,
     nn.AdaptiveAvgPool2d: lambda module: AveragePool(module.output_size),
+    PixelFeatures: _pooled,
 }
 
 
