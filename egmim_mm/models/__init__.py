@@ -17,8 +17,12 @@ from .terms import (
     LossTerm,
     MaskedBatch,
     PixelTerm,
+    StageEdgesTerm,
+    StagePixelsTerm,
     StructureTerm,
+    TeacherTerm,
     TermBalance,
+    VarianceCovarianceTerm,
 )
 from .tile_preprocessor import TilePreprocessor
 from .visible_decoder import VisibleDecoder
@@ -28,5 +32,6 @@ __all__ = [
     'EdgeAffinityTerm', 'EdgeGuidedMaskGenerator', 'EdgePrior', 'EdgeStructureHead', 'EdgeWeightedL1Loss',
     'EdgeWeightedReconstructionHead', 'FCNHead', 'FittedEncoderDecoder', 'GradientL1Loss', 'GradientTerm',
     'LabelledCrossEntropyLoss', 'LossTerm', 'MaskedBatch', 'MaskedSwinTransformer', 'MaskedSwinTransformerV2',
-    'PixelTerm', 'ReadoutHead', 'StructureTerm', 'TermBalance', 'TilePreprocessor', 'UPerHead', 'VisibleDecoder'
+    'PixelTerm', 'ReadoutHead', 'StageEdgesTerm', 'StagePixelsTerm', 'StructureTerm', 'TeacherTerm', 'TermBalance',
+    'TilePreprocessor', 'UPerHead', 'VarianceCovarianceTerm', 'VisibleDecoder'
 ]

@@ -5,9 +5,13 @@ from .balance import TermBalance
 from .base import LossTerm, MaskedBatch, to_pixels
 from .gradient import GradientTerm
 from .pixel import EdgeWeightedReconstructionHead, PixelTerm
+from .stages import StageEdgesTerm, StagePixelsTerm
 from .structure import EdgeStructureHead, StructureTerm
+from .teacher import TeacherTerm
+from .variance import VarianceCovarianceTerm
 
 __all__ = [
-    'AnchorTerm', 'EdgeAffinityTerm', 'EdgeStructureHead', 'EdgeWeightedReconstructionHead', 'GradientTerm', 'LossTerm',
-    'MaskedBatch', 'PixelTerm', 'StructureTerm', 'TermBalance', 'to_pixels'
+    'AnchorTerm', 'EdgeAffinityTerm', 'EdgeStructureHead', 'EdgeWeightedReconstructionHead', 'GradientTerm',
+    'LossTerm', 'MaskedBatch', 'PixelTerm', 'StageEdgesTerm', 'StagePixelsTerm', 'StructureTerm', 'TeacherTerm',
+    'TermBalance', 'VarianceCovarianceTerm', 'to_pixels'
 ]
