@@ -61,7 +61,7 @@ def test_loss_equals_its_definition(on, loss, normalize):
                          else F.smooth_l1_loss(predicted, wanted))
                 total, count = total + share * error, count + share
         expected.append(total / count)
-    assert found.item() == pytest.approx(float(sum(expected) / 2), rel=1e-4)
+    assert found.item() == pytest.approx((sum(expected) / 2).item(), rel=1e-4)
 
 
 def test_a_constant_knows_nothing_of_the_target(taught, normalized):
@@ -140,7 +140,7 @@ def test_network_of_timm(taught, normalized, timm_weights, name, scale, grid):
     import timm
     model = taught(teacher=dict(type='timm', name=name, weights=timm_weights[name], scale=scale), stages=(2, ))
     term = model.terms['teacher_timm']
-    network = timm.create_model(name, checkpoint_path=timm_weights[name], num_classes=0,
+    network = timm.create_model(name, checkpoint_path=timm_weights[name],
                                 **dict(dynamic_img_size=True) if 'vit' in name else {}).eval()
     seen = F.interpolate(IMAGES, size=[round(64 * scale)] * 2, mode='bicubic', antialias=True).clamp(0, 1)
     mean, std = (torch.tensor(network.pretrained_cfg[key]).view(3, 1, 1) for key in ('mean', 'std'))

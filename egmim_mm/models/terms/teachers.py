@@ -3,6 +3,7 @@
 All their tensors are buffers: no optimizer has them, and they move to the device with the model.
 """
 import copy
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +21,8 @@ def freeze(network: nn.Module, saved: bool = True) -> nn.Module:
             module.register_buffer(name, parameter.detach())
         if not saved:
             module._non_persistent_buffers_set.update(module._buffers)
-    return network.eval()
+    network.eval()  # Swin's returns nothing
+    return network
 
 
 def frozen_copy(backbone: nn.Module, stages: Sequence[int]) -> nn.Module:
@@ -81,10 +83,15 @@ class TimmTeacher(nn.Module):
         if not hasattr(network, 'forward_intermediates'):
             raise ValueError(f'teacher.name = {name!r}: timm {timm.__version__} gives no feature maps of it')
         try:
-            timm.models.load_checkpoint(network, weights, weights_only=True)
-        except (RuntimeError, KeyError) as error:
+            keys = timm.models.load_checkpoint(network, weights, strict=False, weights_only=True)
+        except (RuntimeError, KeyError) as error:  # other shapes
             raise ValueError(f'teacher.weights = {weights} are not of {name}: '
                              f'{" ".join(str(error).split())[:200]}') from error
+        # classifiers, which files may hold, are no part of the teacher; blocks are
+        wrong = keys.missing_keys + [key for key in keys.unexpected_keys if re.search('block|stage|layer', key)]
+        if wrong:
+            raise ValueError(f'teacher.weights = {weights} are not of {name}: {len(wrong)} tensors are missing or '
+                             f'unknown, {wrong[0]} is one')
         mean, std = (torch.tensor(network.pretrained_cfg[key]).view(-1, 1, 1) for key in ('mean', 'std'))
         self.network, self.scale = network, scale
         patch = getattr(getattr(network, 'patch_embed', None), 'patch_size', 32)
