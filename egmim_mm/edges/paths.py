@@ -1,11 +1,10 @@
 """How strong the edges between the tokens of a map are. Pure functions of tensors."""
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-__all__ = ['pair', 'path_maximum', 'straight_offsets']
+__all__ = ['corner_maximum', 'pair', 'path_maximum', 'straight_offsets']
 
-_STEP = 2  # px between two looks along a path, each of which sees 2 x 2 px
+_STEP = 2  # px between two looks at a path, each of which sees 2 x 2 px
 
 
 def straight_offsets(radius: int) -> list[tuple[int, int]]:
@@ -14,36 +13,49 @@ def straight_offsets(radius: int) -> list[tuple[int, int]]:
             for down, right in ((0, 1), (1, 0), (1, 1), (1, -1))]
 
 
-def path_maximum(values: Tensor, stride: int, offset: tuple[int, int]) -> Tensor:
-    """Largest value on the straight line between the centres of two tokens.
-
-    Centres lie on corners of pixels: at each of the places along the line, 2 px apart, the four pixels around the
-    nearest corner count. Turning or mirroring values and offset gives the turned or mirrored result.
+def corner_maximum(values: Tensor) -> Tensor:
+    """Largest of the four pixels around every inner corner.
 
     Args:
-        values: (B, 1, H, W), H and W divisible by ``stride``.
-        stride: Side of a token, px, even.
-        offset: (down, right) from the first to the second token of a pair, tokens; down >= 0.
+        values: (B, 1, H, W) float.
 
     Returns:
-        (B, 1, h - down, w - |right|): of the pairs whose tokens are both on the map, in the order of :func:`pair`.
+        (B, 1, H - 1, W - 1): corner i of a row lies between the pixels i and i + 1.
+    """
+    across = torch.maximum(values[..., :-1], values[..., 1:])
+    return torch.maximum(across[..., :-1, :], across[..., 1:, :])
+
+
+def path_maximum(corners: Tensor, stride: int, offset: tuple[int, int]) -> Tensor:
+    """Largest value on the straight line between the centres of two tokens.
+
+    Centres lie on corners of pixels, and so do the places on the line that are looked at, 2 px apart: all pixels that
+    the line touches count. Turning or mirroring values and offset gives the turned or mirrored result.
+
+    Args:
+        corners: (B, 1, H - 1, W - 1) of :func:`corner_maximum`, H and W divisible by ``stride``.
+        stride: Side of a token, px, even.
+        offset: (down, right) from the first to the second token of a pair, tokens, on a row, a column or a diagonal;
+            down >= 0.
+
+    Returns:
+        (B, h - down, w - |right|): of the pairs whose tokens are both on the map, by the places of the tokens that are
+        first, see :func:`pair`.
     """
     down, right = offset
-    # number i of a row of corners is the corner of pixels i and i + 1
-    corners = F.max_pool2d(values, 2, stride=1)
-    steps = max(down, abs(right)) * stride // _STEP
-    rows, columns = values.shape[-2] // stride - down, values.shape[-1] // stride - abs(right)
+    far = max(down, abs(right))
+    rows, columns = (corners.shape[-2] + 1) // stride - down, (corners.shape[-1] + 1) // stride - abs(right)
     top, left = stride // 2 - 1, stride // 2 - 1 + max(0, -right) * stride
     result = None
-    for step in range(steps + 1):
-        y, x = top + round(down * stride * step / steps), left + round(right * stride * step / steps)
-        seen = corners[..., y:y + (rows - 1) * stride + 1:stride, x:x + (columns - 1) * stride + 1:stride]
+    for step in range(0, far * stride + 1, _STEP):
+        y, x = top + step * down // far, left + step * right // far
+        seen = corners[:, 0, y:y + (rows - 1) * stride + 1:stride, x:x + (columns - 1) * stride + 1:stride]
         result = seen if result is None else torch.maximum(result, seen)
     return result
 
 
 def pair(values: Tensor, offset: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Both tokens of every pair: (B, C, h, w) -> two views (B, C, h - down, w - |right|).
+    """Both tokens of every pair: (..., h, w) -> two views (..., h - down, w - |right|).
 
     Args:
         values: A map of tokens.

@@ -7,7 +7,7 @@ import torch
 from egmim_terms import PIXEL, STRUCTURE
 from torch.nn import functional as F
 
-from egmim_mm.edges.paths import path_maximum, straight_offsets
+from egmim_mm.edges.paths import corner_maximum, path_maximum, straight_offsets
 from egmim_mm.models import EdgeAffinityTerm, MaskedBatch
 
 BACKBONE = SimpleNamespace(num_features=[8, 16, 32, 64])
@@ -48,8 +48,8 @@ def test_loss_equals_its_definition(form, holes):
     pulls, pushes = [[], []], [[], []]
     for b in range(2):
         for down, right in straight_offsets(2):
-            strength = path_maximum(edge, 8, (down, right))[b, 0]
-            blocked = path_maximum((~valid).float(), 8, (down, right))[b, 0]
+            strength = path_maximum(corner_maximum(edge), 8, (down, right))[b]
+            blocked = path_maximum(corner_maximum((~valid).float()), 8, (down, right))[b]
             for i, y in enumerate(range(8 - down)):
                 for j, x in enumerate(range(max(0, -right), 8 - max(0, right))):
                     ends = [(y, x), (y + down, x + right)]

@@ -1,11 +1,11 @@
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from mmengine.model import ModuleDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from egmim_mm.edges.paths import pair, path_maximum, straight_offsets
+from egmim_mm.edges.paths import corner_maximum, pair, path_maximum, straight_offsets
 from egmim_mm.registry import MODELS
 
 from .base import LossTerm, MaskedBatch
@@ -91,9 +91,12 @@ class EdgeAffinityTerm(LossTerm):
                 for i, x in found.items()}
 
     def losses(self, prediction: dict[int, Tensor], batch: MaskedBatch) -> dict[str, Tensor]:
-        edge = self._edges_of(batch.edge)
-        missing = None if batch.valid is None else (~batch.valid).float()
-        parts = [self._stage_loss(x, edge, missing, batch.data_at(x.shape[1:3])) for x in prediction.values()]
+        corners = corner_maximum(self._edges_of(batch.edge))
+        missing = None if batch.valid is None else corner_maximum((~batch.valid).float())
+        parts = []
+        for x in prediction.values():
+            data = None if missing is None else batch.data_at(x.shape[1:3])[:, 0]
+            parts.append(self._stage_loss(x, batch.edge.shape[-1] // x.shape[2], corners, missing, data))
         return dict(affinity=torch.stack(parts).mean())
 
     def _edges_of(self, edge: Tensor) -> Tensor:
@@ -111,23 +114,30 @@ class EdgeAffinityTerm(LossTerm):
         order = torch.rand(batch, 1, cells.shape[-1], device=edge.device).argsort(-1)
         return F.fold(cells.gather(2, order.expand_as(cells)), (height, width), _CELL, stride=_CELL)
 
-    def _stage_loss(self, x: Tensor, edge: Tensor, missing: Tensor | None, data: Tensor) -> Tensor:
-        stride = edge.shape[-1] // x.shape[2]
-        sums = edge.new_zeros(4, len(x))  # loss and number of the pairs alike, of the pairs apart
-        for offset in self.offsets:
-            if offset[0] >= x.shape[1] or abs(offset[1]) >= x.shape[2]:
-                continue  # a small map
-            strength = path_maximum(edge, stride, offset)[:, 0]
-            first, second = pair(x.permute(0, 3, 1, 2), offset)
-            similarity = (first * second).sum(1, dtype=torch.float32)
-            here, there = pair(data, offset)
-            counted = (here * there)[:, 0]
+    def _stage_loss(self, x: Tensor, stride: int, corners: Tensor, missing: Tensor | None,
+                    data: Tensor | None) -> Tensor:
+        sums = corners.new_zeros(4, len(x))  # loss and number of the pairs alike, of the pairs apart
+        for offset, similarity in self._similarities(x):
+            strength = path_maximum(corners, stride, offset)
+            alike, apart = strength <= self.low, strength >= self.high
             if missing is not None:
-                counted = counted * (1 - path_maximum(missing, stride, offset)[:, 0])
+                here, there = pair(data, offset)
+                counted = (here * there > 0) & (path_maximum(missing, stride, offset) == 0)
+                alike, apart = alike & counted, apart & counted
             pull, push = self._costs(similarity)
-            alike, apart = counted * (strength <= self.low), counted * (strength >= self.high)
             sums = sums + torch.stack([part.sum((1, 2)) for part in (pull * alike, alike, push * apart, apart)])
         return 0.5 * (sums[0] / sums[1].clamp(min=1) + sums[2] / sums[3].clamp(min=1)).mean()
+
+    def _similarities(self, x: Tensor) -> Iterator[tuple[tuple[int, int], Tensor]]:
+        """(B, h, w, C) of length 1 -> for every offset (B, h - down, w - |right|) float32 cosine similarities."""
+        products: dict[int, Tensor] = {}
+        for down, right in self.offsets:
+            if down >= x.shape[1] or abs(right) >= x.shape[2]:
+                continue  # a small map
+            if down not in products:
+                # whole rows by whole rows: a few matrix products are faster than shifted maps, mostly in the gradient
+                products[down] = x[:, :x.shape[1] - down] @ x[:, down:].transpose(2, 3)
+            yield (down, right), products[down].diagonal(right, 2, 3).float()
 
     def _costs(self, similarity: Tensor) -> tuple[Tensor, Tensor]:
         """Costs of pairs if they are alike, and if they are apart."""
