@@ -35,7 +35,7 @@ def spread(model, amount=0.1):
 @pytest.mark.parametrize('loss, normalize', [('cosine', 'instance'), ('smooth_l1', 'layer')])
 def test_loss_equals_its_definition(on, loss, normalize):
     torch.manual_seed(0)
-    term = TeacherTerm('start', (2, ), on, loss, normalize)
+    term = TeacherTerm('start', (2, ), on, loss, normalize, every=1)
     term.stages = (2, )
     term.project = torch.nn.ModuleDict({'2': torch.nn.Linear(8, 8)})
     whole, features = torch.randn(2, 8, 4, 4), torch.randn(2, 8, 4, 4)
@@ -65,11 +65,28 @@ def test_loss_equals_its_definition(on, loss, normalize):
 
 
 def test_a_constant_knows_nothing_of_the_target(taught, normalized):
-    model = taught(hidden_channels=8, on='all', loss='smooth_l1')
+    model = taught(hidden_channels=8, on='all', loss='smooth_l1', every=1)
     batch = model.encode(normalized(IMAGES, model))
     target = model.terms['teacher_ema'].targets(batch)[3]
     assert torch.allclose(target.mean((2, 3)), torch.zeros(2, 64), atol=1e-5)
     assert torch.allclose(target.square().mean((2, 3)), torch.ones(2, 64), atol=1e-3)
+
+
+def test_teacher_may_look_at_some_images_alone(taught, normalized):
+    losses = {}
+    for every in (1, 2):
+        model = taught(every=every, on='all')
+        images = torch.cat([IMAGES[:1], IMAGES[1:].roll(1, 2)] * 2) if every == 2 else IMAGES[:1]
+        inputs = normalized(images, model)
+        losses[every] = model.terms['teacher_ema'].losses(*predicted_from_whole_images(model, inputs))
+    assert losses[1]['teacher_ema'].item() == pytest.approx(losses[2]['teacher_ema'].item(), rel=1e-5)
+
+
+def predicted_from_whole_images(model, inputs):
+    mask = torch.zeros(len(inputs), 16, 16, dtype=torch.bool)
+    features = dict(zip(model.backbone.out_indices, model.backbone(inputs)))
+    batch = MaskedBatch(inputs, inputs, inputs[:, :1], mask, features)
+    return model.terms['teacher_ema'].predict(batch), batch
 
 
 def test_average_moves_once_a_step_and_is_resumed(taught, normalized):
@@ -181,6 +198,7 @@ def test_errors_of_networks_of_timm(timm_weights, tmp_path, monkeypatch):
     (dict(teacher=dict(type='hub')), "teacher must be 'ema', 'start' or dict"),
     (dict(on='hidden'), "on must be one of masked, visible, all, got 'hidden'"),
     (dict(momentum=1.0), 'momentum=1.0 must be in'),
+    (dict(every=0), 'every=0 1 or more'),
     (dict(stages=()), 'stages must name some of'),
 ])
 def test_errors(options, message):

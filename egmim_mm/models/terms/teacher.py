@@ -35,6 +35,8 @@ class TeacherTerm(LossTerm):
         loss: ``cosine``, 1 - cos(prediction, target), or ``smooth_l1``, averaged over the channels.
         normalize: Of the target: ``instance``, each channel over the places of an image, so that a constant tells
             nothing, or ``layer``, each place over its channels (data2vec).
+        every: The teacher looks at every so many images of a batch alone, the first and so on; its forward pass on all
+            of them costs about a third of a step.
         momentum: m, for ``ema``.
         hidden_channels: Of a projection with two layers and GELU between; 0 = a linear one.
         weight: Factor of the loss.
@@ -51,6 +53,7 @@ class TeacherTerm(LossTerm):
                  on: str = 'masked',
                  loss: str = 'cosine',
                  normalize: str = 'instance',
+                 every: int = 2,
                  momentum: float = 0.996,
                  hidden_channels: int = 0,
                  weight: float = 0.5,
@@ -64,15 +67,15 @@ class TeacherTerm(LossTerm):
                                    ('normalize', normalize, ('instance', 'layer'))):
             if value not in known:
                 raise ValueError(f'TeacherTerm: {name} must be one of {", ".join(known)}, got {value!r}')
-        if not 0 <= momentum < 1 or hidden_channels < 0:
-            raise ValueError(f'TeacherTerm: momentum={momentum} must be in [0, 1) and hidden_channels='
-                             f'{hidden_channels} 0 or more')
+        if not 0 <= momentum < 1 or hidden_channels < 0 or every < 1:
+            raise ValueError(f'TeacherTerm: momentum={momentum} must be in [0, 1), hidden_channels={hidden_channels} '
+                             f'0 or more and every={every} 1 or more')
         if not stages or not set(stages) <= {0, 1, 2, 3}:
             raise ValueError(f'TeacherTerm: stages must name some of 0, 1, 2, 3, got {tuple(stages)}')
         self.name = f'teacher_{kind}'
         self.kind, self.stages, self.on, self.loss, self.normalize = kind, tuple(sorted(stages)), on, loss, normalize
         self.settings = {} if isinstance(teacher, str) else {k: v for k, v in teacher.items() if k != 'type'}
-        self.momentum, self.hidden_channels = momentum, hidden_channels
+        self.momentum, self.hidden_channels, self.every = momentum, hidden_channels, every
         self._updated: int | None = None  # iteration that the average has seen
 
     def connect(self, backbone: nn.Module) -> None:
@@ -114,8 +117,8 @@ class TeacherTerm(LossTerm):
         return self
 
     def predict(self, batch: MaskedBatch) -> dict[int, Tensor]:
-        """Stage -> (B, channels of the teacher, h, w)."""
-        return {i: self.project[str(i)](batch.features[i].permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        """Stage -> (B / every, channels of the teacher, h, w)."""
+        return {i: self.project[str(i)](batch.features[i][::self.every].permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
                 for i in self.stages}
 
     def losses(self, prediction: dict[int, Tensor], batch: MaskedBatch) -> dict[str, Tensor]:
@@ -127,9 +130,9 @@ class TeacherTerm(LossTerm):
                 error = 1 - F.cosine_similarity(predicted, target, dim=1)
             else:
                 error = F.smooth_l1_loss(predicted, target, reduction='none').mean(1)
-            share = batch.data_at(size)[:, 0]
+            share = batch.data_at(size)[::self.every, 0]
             if self.on != 'all':
-                hidden = batch.hidden_at(size)[:, 0]
+                hidden = batch.hidden_at(size)[::self.every, 0]
                 share = share * (hidden if self.on == 'masked' else 1 - hidden)
             count = share.sum((1, 2)).clamp(min=torch.finfo(torch.float32).tiny)
             parts.append(((error * share).sum((1, 2)) / count).mean())
@@ -137,13 +140,13 @@ class TeacherTerm(LossTerm):
 
     @torch.no_grad()
     def targets(self, batch: MaskedBatch) -> dict[int, Tensor]:
-        """Stage -> (B, channels of the teacher, h, w) float32, normalised."""
+        """Stage -> (B / every, channels of the teacher, h, w) float32, normalised."""
         if self.kind == 'timm':
-            whole = self.teacher(batch.images).float()
+            whole = self.teacher(batch.images[::self.every]).float()
             maps = {i: F.interpolate(whole, size=batch.features[i].shape[-2:], mode='bilinear', antialias=True)
                     for i in self.stages}
         else:
-            maps = dict(zip(self.stages, self.teacher(batch.inputs)))
+            maps = dict(zip(self.stages, self.teacher(batch.inputs[::self.every])))
         dims = (2, 3) if self.normalize == 'instance' else (1, )
         found = {}
         for i, x in maps.items():
