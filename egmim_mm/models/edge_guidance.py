@@ -60,10 +60,12 @@ class EdgePrior(nn.Module):
         self.measured_floor.fill_(self._floor)
         self._floor = float(self.measured_floor)  # as a checkpoint gives it back
 
-    def _load_from_state_dict(self, *args) -> None:
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args) -> None:
         if self.is_measured:
             self._floor = None
-        super()._load_from_state_dict(*args)
+            # models from before there was a measured floor had the default, which 0 stands for
+            state_dict.setdefault(f'{prefix}measured_floor', torch.zeros(()))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def forward(self, images: Tensor, valid: Tensor | None = None) -> Tensor:
         """(B, C, H, W) float in [0, 1], uint8 or uint16 [and (B, 1, H, W) bool] -> (B, 1, H, W) in [0, 1]."""

@@ -79,6 +79,12 @@ class EGMIM(EdgeGuidedMasking):
         for term in self.terms.values():
             term.begin(self.backbone)
 
+    def set_iteration(self, iteration: int, max_iters: int, seed: int) -> None:
+        """As :meth:`EdgeGuidedMasking.set_iteration`, for the terms too."""
+        super().set_iteration(iteration, max_iters, seed)
+        for term in self.terms.values():
+            term.advance(self.backbone, iteration, max_iters)
+
     def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """(B, C, H, W) normalised -> feature maps of the backbone's ``out_indices``."""
         return self.backbone(inputs)
@@ -92,7 +98,7 @@ class EGMIM(EdgeGuidedMasking):
         encoded = dict(zip(self.backbone.out_indices, self.backbone(inputs, mask)))
         features = encoded if self.decoder is None else self.decoder(encoded, mask, self.backbone.mask_token)
         known = None if valid is None else self.edge_prior.known(valid)
-        return MaskedBatch(inputs, images, edge, mask, features, encoded=encoded, known=known)
+        return MaskedBatch(inputs, images, edge, mask, features, encoded=encoded, known=known, valid=valid)
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample] | None = None, **kwargs) -> dict[str, Tensor]:
         """inputs (B, C, H, W) normalised -> losses by name; names with ``loss`` are summed by the runner."""

@@ -149,12 +149,12 @@ class MaskedStages:
         x, merged = merge_tokens(merging, x, hw_shape)
         return x, hw_shape.merged() if isinstance(hw_shape, VisibleMap) else merged
 
-    def keep_stages(self, last: int) -> None:
-        """Drop what stage ``last`` does not need: deeper stages, other norms, mask token; return it alone."""
+    def keep_stages(self, *stages: int) -> None:
+        """Return these stages alone, and drop what they do not need: deeper stages, other norms, mask token."""
         for i in self.out_indices:
-            if i != last:
+            if i not in stages:
                 delattr(self, f'norm{i}')
-        del self.stages[last + 1:]
-        self.out_indices = (last, )
+        del self.stages[max(stages) + 1:]
+        self.out_indices = tuple(sorted(stages))
         self.mask_token = None
         self.frozen_stages = -1
