@@ -25,7 +25,7 @@ from egmim_mm.readout import (
 from egmim_mm.readout.cells import CELL, IGNORE
 
 __all__ = ['CLASSIFIERS', 'FittedReadout', 'LabelledDataset', 'count_cells', 'draw_cells', 'fit_groups', 'fit_readout',
-           'normalised']
+           'groups_of', 'normalised']
 
 DrawnCells = list[list[Tensor]]  # of one tile: for each class the features (n, C_i) of each map
 
@@ -99,7 +99,7 @@ def fit_readout(model: nn.Module, tiles: LabelledDataset, cells: int, classifier
         held = 'one class' if counts.any() else 'no labelled pixel'
         raise ValueError(f'the labels of {", ".join(tiles.names[:5])} hold {held}: a read-out learns from two classes '
                          'or more; label other tiles, or give a larger budget')
-    return fit_groups(draw_cells(model, tiles, shares, window, seed), shares, _groups(head), classifiers)
+    return fit_groups(draw_cells(model, tiles, shares, window, seed), shares, groups_of(head), classifiers)
 
 
 def count_cells(tiles: LabelledDataset, classes: int, window: int) -> np.ndarray:
@@ -157,7 +157,7 @@ def fit_groups(drawn: Sequence[DrawnCells], shares: np.ndarray, groups: Sequence
     return FittedReadout([classifier for classifier, _ in fitted], seen, [loss for _, loss in fitted], shares.sum(0))
 
 
-def _groups(head: ReadoutHead) -> list[list[int]]:
+def groups_of(head: ReadoutHead) -> list[list[int]]:
     """Numbers of the maps of each group, as the backbone counts them."""
     return [[head.in_index[place] for place in group] for group in head.groups]
 
