@@ -62,6 +62,34 @@ def selected(config, weights, call, tmp_path_factory):
                            log=''.join(path.read_text() for path in work_dir.glob('*/*.log')))
 
 
-def test_it(selected):
-    print(selected.log[-6000:], selected.training)
-    assert 0
+def test_what_is_best_on_left_out_tiles_is_trained(selected, config):
+    preset = selected.training['preset']
+    selection = preset['selection']
+    assert preset['name'] == 'sharp' == selection['taken']['name'] and selected.training['max_iters'] == 1
+    assert sorted(tile for fold in selection['folds'] for tile in fold) == sorted(labelled(config, '3'))
+    rows = [(row['name'], row['iterations']) for row in selection['candidates']]
+    assert rows == [('vague', None), ('sharp', None), *(('short training', length) for length in (1, 2, 3, 4))]
+    scores = [row['mIoU'] for row in selection['candidates']]
+    assert scores[1] > 75 and scores[1] - max(scores[0], *scores[2:]) > 20
+    assert f"--select cv takes 'sharp': it is better than the preset of the budget by {scores[1] - scores[0]:.1f}" in (
+        selected.log)
+    assert json.loads((selected.dir / 'select/selection.json').read_text()) == selection
+
+
+def test_folds_leave_their_logs_and_no_checkpoints(selected):
+    folds = selected.dir / 'select/short_training'
+    assert sorted(path.name for path in folds.iterdir()) == ['fold_1', 'fold_2', 'fold_3']
+    assert len(list(folds.glob('fold_?/judged.json'))) == 3 and not list(folds.rglob('*.pth'))
+
+
+def test_a_resumed_run_keeps_what_was_selected(selected, config, call, capsys):
+    call('train', config, '--work-dir', selected.dir, '--budget', 3, '--dev', '--select', 'cv', '--resume')
+    assert capsys.readouterr().out.strip().endswith('is finished: 1 of 1 iters, nothing was changed.')
+
+
+def test_of_one_tile_none_can_be_left_out(config, weights, call, tmp_path):
+    call('train', config, '--work-dir', tmp_path, '--backbone', weights, '--budget', 1, '--dev', '--select', 'cv')
+    preset = json.loads((tmp_path / 'results.json').read_text())['protocol']['training']['preset']
+    assert preset['name'] == 'vague' and preset['selection']['candidates'] == []
+    assert "--select cv takes 'vague': of one labelled tile none can be left out" in ''.join(
+        path.read_text() for path in tmp_path.glob('*/*.log'))
