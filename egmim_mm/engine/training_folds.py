@@ -96,9 +96,11 @@ def _train(cfg: Config) -> dict[int, list]:
     settings, judge = _settings(cfg), _Judge()
     runner = _QuietRunner.from_cfg(cfg)
     runner.register_hook(judge)
-    runner.train()
-    for handler, level in runner.quiet:
-        handler.setLevel(level)
+    try:
+        runner.train()
+    finally:
+        for handler, level in runner.quiet:
+            handler.setLevel(level)
     del runner
     gc.collect()  # it holds the model and the loaders in a circle
     write_json(Path(cfg.work_dir) / FOLD_FILE, dict(settings=settings, confusion=judge.found))
