@@ -41,8 +41,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--budget', metavar='N|P%', help='segmentation: how many tiles are labelled; also applies the '
                         'preset for so many (label_presets of the config)')
     parser.add_argument('--preset', metavar='NAME', help="with --budget: another preset; 'none': only choose the tiles")
-    parser.add_argument('--select', choices=['cv'], help='with --budget: compare its preset with the alternatives by '
-                        'leaving labelled tiles out in turn, and take the best')
+    parser.add_argument('--select', choices=['cv'], help='with --budget: its best preset on left-out labelled tiles')
     add_dev(parser)
     return parse_run_args(parser)
 
@@ -71,8 +70,7 @@ def main() -> None:
                 tell_selection(cfg)
                 tell_preset(cfg)
                 warn_of_random_features(cfg)
-                loader = runner.train_dataloader
-                check_labels(loader.dataset, loader.sampler)  # its warnings go to the log of the run
+                check_labels((loader := runner.train_dataloader).dataset, loader.sampler)  # warns in the log of the run
                 runner.train()
             elif rank_and_size(args.launcher)[0] == 0:
                 print(finished)
