@@ -50,8 +50,9 @@ label_presets = [
         up_to=15,
         alternatives=[
             *__alternatives,
-            # the heads alone learn; --select cv may stop it earlier
-            dict(name='frozen fine-tuning', settings=dict(train_cfg=dict(max_iters=1000), **__frozen))
+            # the heads alone learn, or everything; --select cv may stop them earlier
+            dict(name='frozen fine-tuning', settings=dict(train_cfg=dict(max_iters=1000), **__frozen)),
+            dict(name='fine-tuning', settings=dict(train_cfg=dict(max_iters=1000)))
         ]),
     dict(name='tens of tiles', up_to=100, alternatives=[__readout], settings=dict(train_cfg=dict(max_iters=8000))),
     dict(
@@ -67,7 +68,8 @@ cpu_label_presets = [
         up_to=15,
         alternatives=[
             *__alternatives,
-            dict(name='frozen fine-tuning', settings=dict(train_cfg=dict(max_iters=100), **__frozen))
+            dict(name='frozen fine-tuning', settings=dict(train_cfg=dict(max_iters=100), **__frozen)),
+            dict(name='fine-tuning', settings=dict())  # as long as the config says
         ]),
     dict(name='tens of tiles', up_to=100, alternatives=[__readout], settings=dict(train_cfg=dict(max_iters=600))),
     dict(name='hundreds of tiles', settings=dict(train_cfg=dict(max_iters=1200))),
