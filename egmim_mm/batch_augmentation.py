@@ -138,14 +138,11 @@ def sample_seeds(data_samples: Sequence[Any] | None) -> list[int]:
     """The seeds that the data sets of this package leave in their samples.
 
     Raises:
-        ValueError: A sample without one, or one that carries pixels which would not be moved along.
+        ValueError: A sample without one.
     """
     for sample in data_samples or ():
         if sample.get('sample_seed') is None:
             raise ValueError('augmentation of batches needs the seeds of samples, which the data sets and samplers of '
                              'egmim_mm give: use egmim_mm.StreamSampler or LabelBudgetSampler, or leave '
                              'data_preprocessor.augmentation out')
-        if sample.get('valid') is not None:
-            raise ValueError('augmentation of batches does not move the valid masks of RasterCrops, which turns its '
-                             'crops itself: leave data_preprocessor.augmentation out')
     return [sample.get('sample_seed') for sample in data_samples or ()]

@@ -1,3 +1,3 @@
 _base_ = './base.py'
 
-model = dict(edge_prior=dict(_delete_=True, type='egmim_mm.EdgePrior', operator='laplacian'))
+model = dict(edge_prior=dict(_delete_=True, type='egmim_mm.EdgePrior', operator='laplacian', floor='auto'))

@@ -7,9 +7,9 @@ _base_ = [
 train_pipeline = [
     dict(type='egmim_mm.LoadTile', cache_mb=500),
     dict(type='egmim_mm.RandomScaledCrop', crop_size=128, scale_range=(0.67, 1.5)),
-    dict(type='RandomFlip', prob=0.5),
+    dict(type='egmim_mm.RandomMirror', prob=0.5),
     dict(type='egmim_mm.RandomQuarterTurn'),
-    dict(type='PackInputs')
+    dict(type='PackInputs', algorithm_keys=['valid'])
 ]
 train_cfg = dict(global_batch=32, max_iters=700)
 auto_scale_lr = dict(base_batch_size=32)

@@ -1,5 +1,4 @@
 """How strong the edges of a folder's imagery are, and the floor of the edge prior that follows."""
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,28 +9,18 @@ from rich.progress import track
 
 from egmim_mm.colors import PLOT_BARS, PLOT_MARK
 from egmim_mm.datasets import UnlabeledTiles
-from egmim_mm.edges import edge_response, image_quantile
+from egmim_mm.edges import floor_of, top_responses
 from egmim_mm.edges.operators import TINY
-from egmim_mm.readout.cells import window_starts
+from egmim_mm.readout.cells import window_batches
 from egmim_mm.records.provenance import git_state, package_versions, write_json
 from egmim_mm.storage.tile_reading import read_image
 
 from .edge_quality import parse_operator, to_batch
 
-BATCH = 32
 PERCENTILES = (1, 5, 10, 25, 50, 75, 90, 99)
 
 
-def windows(image: torch.Tensor, crop: int) -> Iterator[torch.Tensor]:
-    """(1, C, H, W) -> batches (b, C, h, w) of windows of ``crop`` px that cover it; h <= crop where it is smaller."""
-    height, width = image.shape[-2:]
-    cut = [image[0, :, y:y + crop, x:x + crop] for y in window_starts(height, crop)
-           for x in window_starts(width, crop)]
-    for first in range(0, len(cut), BATCH):
-        yield torch.stack(cut[first:first + BATCH])
-
-
-def top_responses(folder: str, operator: str = 'gaussian_sobel', crop: int = 224, limit: int = 1000,
+def folder_responses(folder: str, operator: str = 'gaussian_sobel', crop: int = 224, limit: int = 1000,
                   include: str | None = None) -> tuple[np.ndarray, int]:
     """q99 of the edge response, before normalisation, of each window of a folder's images.
 
@@ -62,7 +51,7 @@ def top_responses(folder: str, operator: str = 'gaussian_sobel', crop: int = 224
     values = []
     for index in track(chosen.tolist(), 'Images', transient=True):
         image = to_batch(read_image(tiles.get_data_info(index)['img_path']))
-        values += [image_quantile(edge_response(batch, **options)).flatten() for batch in windows(image, crop)]
+        values += [top_responses(batch, **options) for batch in window_batches(image, crop)]
     return torch.cat(values).numpy(), len(chosen)
 
 
@@ -73,7 +62,7 @@ def measure_floor(folder: str, operator: str = 'gaussian_sobel', percentile: flo
     Windows without any structure (no-data areas) do not count. Writes ``edge_floor.json`` and ``edge_floor.png``.
 
     Args:
-        folder, operator, crop, limit, include: See :func:`top_responses`.
+        folder, operator, crop, limit, include: See :func:`folder_responses`.
         percentile: In [0, 100].
         out_dir: Folder of the two files.
 
@@ -81,15 +70,15 @@ def measure_floor(folder: str, operator: str = 'gaussian_sobel', percentile: flo
         The content of the file: ``floor``, ``percentiles``, numbers of ``images``, ``windows`` and ``flat`` windows.
 
     Raises:
-        ValueError: As :func:`top_responses`; ``percentile`` out of range; every window is flat.
+        ValueError: As :func:`folder_responses`; ``percentile`` out of range; every window is flat.
     """
     if not 0 <= percentile <= 100:
         raise ValueError(f'percentile = {percentile} must lie in [0, 100]')
-    values, images = top_responses(folder, operator, crop, limit, include)
+    values, images = folder_responses(folder, operator, crop, limit, include)
     counted = values[values >= TINY].astype(np.float64)
     if not len(counted):
         raise ValueError(f'none of the {len(values)} windows of {folder} has any structure: are the images constant?')
-    floor = float(np.percentile(counted, percentile))
+    floor = floor_of(torch.from_numpy(values), percentile)
     report = dict(
         floor=floor, percentile=percentile, operator=parse_operator(operator), unit='luminance per px',
         percentiles={p: float(np.percentile(counted, p)) for p in PERCENTILES},

@@ -10,13 +10,13 @@ from sklearn.ensemble import RandomForestClassifier
 
 from egmim_mm.evaluation.confusion import confusion_matrix, segmentation_scores
 from egmim_mm.readout.balanced_sample import balanced_shares, draw_places, tile_generator
+from egmim_mm.readout.folds import fold_shares, folds_of, kept_in
 
 from .forest import Forest
 from .pixel_features import pixel_features, shrunk_labels
 
-__all__ = ['ForestSettings', 'LabelledTile', 'choose_settings', 'fit_forest', 'folds_of']
+__all__ = ['ForestSettings', 'LabelledTile', 'choose_settings', 'fit_forest']
 
-MAX_FOLDS = 5  # of more labelled tiles several are left out at once
 TREES = 30  # of a forest that only compares settings: enough to rank them
 CHECKED_PIXELS = 20_000  # of a tile that is left out: a standard error of its accuracy below half a point
 
@@ -69,12 +69,6 @@ class _Sample(NamedTuple):
     weight: float
 
 
-def folds_of(count: int) -> list[list[int]]:
-    """Which of ``count`` tiles are left out in turn: one at a time, of many a fifth; none of a single one."""
-    number = min(count, MAX_FOLDS)
-    return [list(range(fold, count, number)) for fold in range(number)] if count > 1 else []
-
-
 def fit_forest(tiles: Sequence[LabelledTile], num_classes: int, settings: ForestSettings, seed: int = 0) -> Forest:
     """Fit a forest to a class-balanced sample of the labelled pixels of some tiles.
 
@@ -120,16 +114,12 @@ def choose_settings(tiles: Sequence[LabelledTile], classes: Sequence[str], optio
     scores = {}
     for (scale, pixels), group in itertools.groupby(sorted(options, key=_sampling), _sampling):
         counts = _counts(tiles, len(classes), scale)
-        kept = [[index for index in range(len(tiles)) if index not in fold] for fold in folds]
-        shares = [balanced_shares(counts[indices], pixels) for indices in kept]
-        wanted = np.zeros_like(counts)
-        for indices, share in zip(kept, shares):
-            wanted[indices] = np.maximum(wanted[indices], share)
+        shares, wanted = fold_shares(counts, folds, pixels)
         samples = [_sample(tile, most, scale, seed) for tile, most in zip(tiles, wanted)]
         for settings in group:
             confusion = np.zeros((len(classes), len(classes)))
-            for fold, indices, share in zip(folds, kept, shares):
-                model = _fit([samples[index].drawn for index in indices], share,
+            for fold, share in zip(folds, shares):
+                model = _fit([samples[index].drawn for index in kept_in(fold, len(tiles))], share,
                              replace(settings, trees=min(settings.trees, TREES)), seed)
                 forest = Forest.of(model, len(classes))
                 confusion += sum(_judge(forest, samples[index], len(classes)) for index in fold)

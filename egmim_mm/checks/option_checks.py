@@ -18,8 +18,8 @@ __all__ = ['check_option_names']
 
 # Read from the top level of a config besides the arguments of the Runner: by MMEngine, and by this package
 _READ = {'activation_checkpointing', 'compile', 'custom_imports', 'efficient_conv_bn_eval', 'find_unused_parameters',
-         'model_wrapper_cfg', 'sync_bn', 'backbone_source', 'dev_tiles', 'lr_factor_from_scratch', 'trust_checkpoint',
-         'tta_model', 'tta_pipeline'}
+         'model_wrapper_cfg', 'sync_bn', 'backbone_source', 'dev_tiles', 'lr_factor_from_scratch', 'carry_heads',
+         'trust_checkpoint', 'tta_model', 'tta_pipeline'}
 _LOADER = {'dataset', 'sampler', 'batch_sampler', 'num_batch_per_epoch'}
 # Parts of a config that have no type of their own: what reads them, and names that it takes besides its arguments
 _UNTYPED: dict[str, tuple[tuple, set[str]]] = {

@@ -1,6 +1,6 @@
 """Data: imagery, labelled tiles, samplers, label budgets and transforms."""
 from .edge_guided_mask import EdgeGuidedMask
-from .geometric import RandomQuarterTurn, RandomScaledCrop
+from .geometric import RandomMirror, RandomQuarterTurn, RandomScaledCrop
 from .imagery import UnlabeledTiles
 from .label_budget import select_tiles
 from .packing import PackTiles, TileSample, stack_tiles
@@ -13,6 +13,7 @@ from .transforms import LoadTile, LoadTileMask
 
 __all__ = [
     'EdgeGuidedMask', 'ISAID', 'LabelBudgetSampler', 'LoadTile', 'LoadTileMask', 'LoveDA', 'PackTiles',
-    'PhotoMetricDistortion', 'Potsdam', 'RandomQuarterTurn', 'RandomScaledCrop', 'RasterCrops', 'SampleIndex',
-    'SegmentationTiles', 'StreamSampler', 'TileSample', 'UnlabeledTiles', 'Vaihingen', 'select_tiles', 'stack_tiles'
+    'PhotoMetricDistortion', 'Potsdam', 'RandomMirror', 'RandomQuarterTurn', 'RandomScaledCrop', 'RasterCrops',
+    'SampleIndex', 'SegmentationTiles', 'StreamSampler', 'TileSample', 'UnlabeledTiles', 'Vaihingen', 'select_tiles',
+    'stack_tiles'
 ]

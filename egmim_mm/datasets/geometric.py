@@ -3,12 +3,14 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from mmcv.transforms import BaseTransform
+from mmcv.transforms import BaseTransform, RandomFlip
+from mmengine.logging import print_log
+from torch.utils.data import get_worker_info
 
 from egmim_mm.registry import TRANSFORMS
 from egmim_mm.storage.mask_values import IGNORE
 
-__all__ = ['RandomQuarterTurn', 'RandomScaledCrop', 'crop_and_scale']
+__all__ = ['RandomMirror', 'RandomQuarterTurn', 'RandomScaledCrop', 'crop_and_scale']
 
 
 def crop_and_scale(array: np.ndarray, top: int, left: int, window: tuple[int, int], size: tuple[int, int],
@@ -26,21 +28,23 @@ class RandomScaledCrop(BaseTransform):
 
     The result is that of scaling the tile and cropping, without scaling the pixels that are thrown
     away. A tile smaller than the window is scaled whole and padded below and on the right, with the
-    label 255.
+    label 255. Such a sample says in ``valid`` which pixels are its own; the first of a run without labels is logged.
 
     **Required Keys:**
 
     - img ((H, W, 3) uint8)
     - gt_seg_map ((H, W) uint8, optional)
+    - valid ((H, W) bool, optional): True = the pixel holds data.
 
     **Modified Keys:**
 
-    - img, gt_seg_map: (crop height, crop width)
+    - img, gt_seg_map, valid: (crop height, crop width)
     - img_shape
 
     **Added Keys:**
 
     - scale_factor (tuple[float, float]): Scale in x and y.
+    - valid ((crop height, crop width) bool): False = padding; of padded samples alone.
 
     Args:
         crop_size: Crop in px; (height, width).
@@ -66,6 +70,7 @@ class RandomScaledCrop(BaseTransform):
             raise ValueError(f'class_centred {class_centred} must be a share of the windows, in 0..1')
         self.class_centred = class_centred
         self.scale_range, self.cat_max_ratio, self.pad_value = tuple(scale_range), cat_max_ratio, tuple(pad_value)
+        self._said = False  # that a tile was padded
 
     def transform(self, results: dict) -> dict:
         image, seg = results['img'], results.get('gt_seg_map')
@@ -83,9 +88,25 @@ class RandomScaledCrop(BaseTransform):
             # EXACT samples at pixel centres like the image; plain NEAREST is shifted by half a pixel.
             seg = crop_and_scale(seg, top, left, window, size, cv2.INTER_NEAREST_EXACT)
             results['gt_seg_map'] = self._pad(seg, IGNORE)
+        valid = results.get('valid')
+        if valid is not None or size != self.crop_size:
+            valid = np.ones(image.shape[:2], np.uint8) if valid is None else np.asarray(valid, np.uint8)
+            valid = crop_and_scale(valid, top, left, window, size, cv2.INTER_NEAREST_EXACT)
+            results['valid'] = self._pad(valid, 0).astype(bool)
+        if seg is None and size != self.crop_size:
+            self._say(results.get('img_path'), image.shape, window)
         results['img_shape'] = self.crop_size
         results['scale_factor'] = (size[1] / window[1], size[0] / window[0])
         return results
+
+    def _say(self, path: str | None, shape: tuple, window: tuple[int, int]) -> None:
+        worker = get_worker_info()
+        if not self._said and (worker is None or worker.id == 0):  # once, not once for each worker
+            print_log(f'{path or "A tile"}: {shape[0]} x {shape[1]} px (height x width) is smaller than a window of a '
+                      f'crop of {self.crop_size[0]} x {self.crop_size[1]} px (least scale {self.scale_range[0]:g}): '
+                      'such tiles are padded, and the padding counts as no data. Larger tiles, or a smaller crop_size, '
+                      'waste none of the computation', logger='current')
+            self._said = True
 
     def _draw_corner(self, shape: tuple, window: tuple[int, int], seg: np.ndarray | None) -> tuple[int, int]:
         if self.class_centred and seg is not None and np.random.uniform() < self.class_centred:
@@ -126,17 +147,38 @@ def _corner_at_class(window: tuple[int, int], seg: np.ndarray) -> tuple[int, int
 
 
 @TRANSFORMS.register_module()
+class RandomMirror(RandomFlip):
+    """MMCV's ``RandomFlip``, with the same random numbers, that mirrors ``valid`` as well.
+
+    **Required Keys:**
+
+    - img ((H, W, C)), and what MMCV's transform takes
+    - valid ((H, W) bool, optional): True = the pixel holds data.
+
+    **Modified Keys:**
+
+    - img, valid, and what MMCV's transform changes
+    """
+
+    def _flip(self, results: dict) -> None:
+        super()._flip(results)
+        if 'valid' in results:
+            axes = dict(horizontal=1, vertical=0, diagonal=(0, 1))
+            results['valid'] = np.flip(results['valid'], axes[results['flip_direction']])
+
+
+@TRANSFORMS.register_module()
 class RandomQuarterTurn(BaseTransform):
     """Turn by 0, 90, 180 or 270 degrees, each with the same probability: aerial images have no up.
 
     **Required Keys:**
 
     - img ((H, W, C))
-    - gt_seg_map ((H, W), optional)
+    - gt_seg_map, valid ((H, W), optional)
 
     **Modified Keys:**
 
-    - img, gt_seg_map (views: nothing is copied before the sample is packed), img_shape
+    - img, gt_seg_map, valid (views: nothing is copied before the sample is packed), img_shape
 
     **Added Keys:**
 
@@ -145,7 +187,7 @@ class RandomQuarterTurn(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         turns = int(np.random.randint(4))
-        for key in ('img', 'gt_seg_map'):
+        for key in ('img', 'gt_seg_map', 'valid'):
             if turns and key in results:
                 results[key] = np.rot90(results[key], turns)
         results['img_shape'] = results['img'].shape[:2]

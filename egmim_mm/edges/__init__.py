@@ -1,8 +1,9 @@
 """Where edges are: images -> edge strength in [0, 1]. Pure functions of tensors, no registry, no configuration."""
+from .floor import floor_of, top_responses
 from .operators import OPERATORS, image_gradient, image_quantile, luminance, operator_options, supported
 from .prior import edge_prior, edge_response, hog, normalize_strength
 
 __all__ = [
-    'OPERATORS', 'edge_prior', 'edge_response', 'hog', 'image_gradient', 'image_quantile', 'luminance',
-    'normalize_strength', 'operator_options', 'supported'
+    'OPERATORS', 'edge_prior', 'edge_response', 'floor_of', 'hog', 'image_gradient', 'image_quantile', 'luminance',
+    'normalize_strength', 'operator_options', 'supported', 'top_responses'
 ]

@@ -13,7 +13,7 @@ from torch import Tensor
 from .canny import hysteresis, thin
 
 __all__ = ['OPERATORS', 'RESPONSES', 'TINY', 'image_gradient', 'image_quantile', 'luminance', 'operator_options',
-           'supported']
+           'structure_tensor', 'supported']
 
 # operator -> its options and their defaults
 _OPTIONS = dict(
@@ -171,9 +171,23 @@ def _laplacian(gray: Tensor, valid: Tensor | None, sigma: float) -> Tensor:
     return (second[:, :1] + second[:, 2:]).abs()
 
 
-def _structure_tensor(gray: Tensor, valid: Tensor | None, sigma: float, rho: float) -> Tensor:
+def structure_tensor(gray: Tensor, sigma: float, rho: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Products of derivatives, xx, xy and yy, averaged by a Gaussian (Foerstner & Guelch 1987).
+
+    Args:
+        gray: (B, 1, H, W) float.
+        sigma: Of the Gaussian before the derivatives, px.
+        rho: Of that over their products, px.
+
+    Returns:
+        Three of (B, 1, H, W), per px^2.
+    """
     dx, dy = image_gradient(gray, sigma).split(1, dim=1)
-    xx, xy, yy = _smooth(torch.cat([dx * dx, dx * dy, dy * dy], 1), rho).split(1, dim=1)
+    return _smooth(torch.cat([dx * dx, dx * dy, dy * dy], 1), rho).split(1, dim=1)
+
+
+def _structure_tensor(gray: Tensor, valid: Tensor | None, sigma: float, rho: float) -> Tensor:
+    xx, xy, yy = structure_tensor(gray, sigma, rho)
     energy = xx + yy
     coherence = ((xx - yy).square() + 4 * xy.square()).sqrt() / energy.clamp(min=TINY**2)
     return energy.sqrt() * coherence.clamp(max=1)

@@ -1,6 +1,7 @@
 from .global_batch import GlobalBatchLoop
 from .hooks import (
     ClassWeightsHook,
+    EdgeFloorHook,
     FiniteLossHook,
     FrozenBackboneHook,
     GlobalLossHook,
@@ -17,7 +18,7 @@ from .optimizer_groups import MergedGroups
 from .readout_loop import ReadoutLoop
 
 __all__ = [
-    'AutocastOptimWrapper', 'ClassWeightsHook', 'FiniteLossHook', 'FrozenBackboneHook', 'GlobalBatchLoop',
-    'GlobalLossHook', 'IterationSeedHook', 'MaskCurriculumHook', 'MergedGroups', 'ReadoutLoop', 'ReconstructionHook',
-    'RepresentationHealthHook', 'SafeCheckpointHook', 'StepRecordsHook', 'SwinLayerDecay'
+    'AutocastOptimWrapper', 'ClassWeightsHook', 'EdgeFloorHook', 'FiniteLossHook', 'FrozenBackboneHook',
+    'GlobalBatchLoop', 'GlobalLossHook', 'IterationSeedHook', 'MaskCurriculumHook', 'MergedGroups', 'ReadoutLoop',
+    'ReconstructionHook', 'RepresentationHealthHook', 'SafeCheckpointHook', 'StepRecordsHook', 'SwinLayerDecay'
 ]

@@ -1,6 +1,6 @@
 """``--budget``: how many tiles are labelled, and the preset of settings that fits so many."""
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from functools import reduce
 from typing import Any
 
@@ -14,7 +14,7 @@ from egmim_mm.registry import DATASETS
 
 from .dev_part import use_dev_part
 
-__all__ = ['NO_PRESET', 'apply_budget', 'choose_preset', 'tell_preset']
+__all__ = ['NO_PRESET', 'apply_budget', 'choose_preset', 'preset_names', 'tell_preset']
 
 NO_PRESET = 'none'
 _DATA_OPTIONS = ('train_dataloader.', 'dev_tiles', 'label_presets')  # what decides how many tiles there are
@@ -71,12 +71,17 @@ def choose_preset(presets: Any, tiles: int, name: str | None = None) -> tuple[st
     _check_presets(presets)
     if name == NO_PRESET:
         return None, {}
-    known = {preset['name']: preset for preset in presets}
+    known = {preset['name']: preset for one in presets for preset in (one, *one.get('alternatives', ()))}
     if name is not None and name not in known:
         raise LaunchError(f"--preset {name}: there are {', '.join(map(repr, known))} and '{NO_PRESET}'")
-    chosen = known[name] if name is not None else next(
-        preset for preset in presets if preset.get('up_to') is None or tiles <= preset['up_to'])
+    chosen = known[name or preset_names(presets, tiles)[0]]
     return chosen['name'], copy.deepcopy(ConfigDict(chosen['settings']).to_dict())
+
+
+def preset_names(presets: Sequence[Mapping[str, Any]], tiles: int) -> list[str]:
+    """The preset for a number of labelled tiles, then its ``alternatives``, which ``--select`` compares with it."""
+    chosen = next(preset for preset in presets if preset.get('up_to') is None or tiles <= preset['up_to'])
+    return [preset['name'] for preset in (chosen, *chosen.get('alternatives', ()))]
 
 
 def tell_preset(cfg: Config) -> None:
@@ -110,19 +115,30 @@ def _check_presets(presets: Any) -> None:
     if not isinstance(presets, Sequence) or isinstance(presets, str) or not presets:
         raise LaunchError('--budget needs a list of presets, label_presets, in the config: inherit '
                           '_base_/segmentation_runtime.py, or its _base_/label_presets.py')
-    before = 0
+    before, known = 0, {}
     for number, preset in enumerate(presets):
         is_last = number == len(presets) - 1
         where = f'label_presets.{number}'
-        if not isinstance(preset, Mapping) or set(preset) - {'name', 'up_to', 'settings'} or not isinstance(
-                preset.get('settings'), Mapping) or not isinstance(preset.get('name'), str):
-            raise LaunchError(f'{where} is {_shortened(preset)}: give dict(name=..., up_to=..., settings=dict(...))')
-        if preset['name'] == NO_PRESET or preset['name'] in [other['name'] for other in presets[:number]]:
-            raise LaunchError(f"{where}.name '{preset['name']}' is taken: give each preset a name of its own")
+        _check_preset(preset, where, {'up_to', 'alternatives'})
+        alternatives = preset.get('alternatives', ())
+        for place, other in enumerate(alternatives):
+            _check_preset(other, f'{where}.alternatives.{place}')
+        for one in (preset, *alternatives):  # an alternative may be another preset, under its name
+            taken = [other['name'] for other in (*presets[:number], *alternatives)] if one is preset else [NO_PRESET]
+            if one['name'] in (NO_PRESET, *taken) or known.setdefault(one['name'], one['settings']) != one['settings']:
+                raise LaunchError(f"{where}.name '{one['name']}' is taken: give each preset a name of its own")
         up_to = preset.get('up_to')
         if is_last != (up_to is None) or not is_last and not (isinstance(up_to, int) and up_to > before):
             raise LaunchError(f'{where}.up_to is {up_to}: numbers of tiles that ascend, and none in the last preset')
         before = up_to
+
+
+def _check_preset(preset: Any, where: str, more: Set[str] = frozenset()) -> None:
+    if not isinstance(preset, Mapping) or set(preset) - {'name', 'settings', *more} or not isinstance(
+            preset.get('settings'), Mapping) or not isinstance(preset.get('name'), str) or not all(
+            isinstance(preset.get(key, []), Sequence) for key in more - {'up_to'}):
+        shape = 'name=..., up_to=..., settings=dict(...)' if more else 'name=..., settings=dict(...)'
+        raise LaunchError(f'{where} is {_shortened(preset)}: give dict({shape})')
 
 
 def _labelled_tiles(cfg: Config, budget: str, options: Mapping[str, Any], dev: bool) -> int:

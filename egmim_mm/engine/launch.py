@@ -29,8 +29,8 @@ def parse_run_args(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 
 def load_config(path: str, work_dir: str | None = None, options: dict | None = None, dev: bool = False,
-                budget: str | None = None, preset: str | None = None, trained: str | Path | None = None,
-                trust: bool = False) -> Config:
+                budget: str | None = None, preset: str | None = None, select: str | None = None,
+                trained: str | Path | None = None, trust: bool = False) -> Config:
     """Read a config, apply the options of the command line and settle the work dir (``work_dirs/<config name>``).
 
     Args:
@@ -39,6 +39,7 @@ def load_config(path: str, work_dir: str | None = None, options: dict | None = N
         options: ``--cfg-options``.
         dev: ``--dev``, see :func:`~.dev_part.use_dev_part`.
         budget, preset: Of the same names, see :func:`~.label_presets.apply_budget`; ``options`` win.
+        select: ``--select``, which goes with a budget alone; see :func:`~.preset_selection.select_preset`.
         trained: Checkpoint file that will be tested, see
             :func:`~egmim_mm.checkpoints.recorded_config.take_preset_model`.
         trust: Unpickle everything in it.
@@ -49,6 +50,8 @@ def load_config(path: str, work_dir: str | None = None, options: dict | None = N
         CheckpointError: ``trained`` cannot be read.
     """
     cfg = Config.fromfile(path)
+    if select is not None and (budget is None or preset is not None):
+        raise LaunchError(f'--select {select} chooses the preset of a --budget: give a --budget, and no --preset')
     if budget is not None:
         apply_budget(cfg, budget, preset, options, dev)
     elif preset is not None:

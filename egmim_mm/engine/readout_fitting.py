@@ -24,7 +24,10 @@ from egmim_mm.readout import (
 )
 from egmim_mm.readout.cells import CELL, IGNORE
 
-__all__ = ['CLASSIFIERS', 'FittedReadout', 'LabelledDataset', 'fit_readout']
+__all__ = ['CLASSIFIERS', 'FittedReadout', 'LabelledDataset', 'count_cells', 'draw_cells', 'fit_groups', 'fit_readout',
+           'groups_of', 'normalised']
+
+DrawnCells = list[list[Tensor]]  # of one tile: for each class the features (n, C_i) of each map
 
 
 class Classifier(NamedTuple):
@@ -90,30 +93,73 @@ def fit_readout(model: nn.Module, tiles: LabelledDataset, cells: int, classifier
         ValueError: Tiles with different numbers of bands, or labels of fewer than two classes.
     """
     head: ReadoutHead = model.decode_head
+    counts = count_cells(tiles, head.num_classes, window)
+    shares = balanced_shares(counts, cells)
+    if (counts.sum(0) > 0).sum() < 2:
+        held = 'one class' if counts.any() else 'no labelled pixel'
+        raise ValueError(f'the labels of {", ".join(tiles.names[:5])} hold {held}: a read-out learns from two classes '
+                         'or more; label other tiles, or give a larger budget')
+    return fit_groups(draw_cells(model, tiles, shares, window, seed), shares, groups_of(head), classifiers)
+
+
+def count_cells(tiles: LabelledDataset, classes: int, window: int) -> np.ndarray:
+    """(N, K) labelled cells of each class in each tile.
+
+    Raises:
+        ValueError: Tiles with different numbers of bands.
+    """
     names = tiles.names
-    bands, counts = zip(*(_count(*tiles.load(number), head.num_classes, window)
+    bands, counts = zip(*(_count(*tiles.load(number), classes, window)
                           for number in track(range(len(names)), 'labels', transient=True)))
     other = next((number for number in range(len(names)) if bands[number] != bands[0]), None)
     if other is not None:
         raise ValueError(f'{names[other]} has {bands[other]} bands and {names[0]} has {bands[0]}: a model takes one '
                          'number of bands')
-    counts = np.stack(counts)
-    seen = np.flatnonzero(counts.sum(0)).tolist()
-    if len(seen) < 2:
-        raise ValueError(f'the labels of {", ".join(names[:5])} hold {"one class" if seen else "no labelled pixel"}: a '
-                         'read-out learns from two classes or more; label other tiles, or give a larger budget')
-    shares = balanced_shares(counts, cells)
-    drawn = [_draw(model, *tiles.load(number), shares[number], window, tile_generator(seed, names[number]))
-             for number in track(range(len(names)), 'features', transient=True) if shares[number].any()]
-    labels = torch.cat([own for _, own in drawn])
-    joined = [torch.cat(parts) for parts in zip(*(features for features, _ in drawn))]
-    place = torch.full((head.num_classes, ), -1)
-    place[seen] = torch.arange(len(seen))
-    targets = place[labels].to(joined[0].device)
+    return np.stack(counts)
+
+
+def draw_cells(model: nn.Module, tiles: LabelledDataset, wanted: np.ndarray, window: int,
+               seed: int) -> list[DrawnCells]:
+    """Features of random cells of each tile, those of which fewer are wanted being the first of more.
+
+    Args:
+        model, tiles, window, seed: See :func:`fit_readout`.
+        wanted: (N, K) cells of each class in each tile.
+
+    Returns:
+        For each tile and class the (n, C_i) features of each map that the model extracts.
+    """
+    names = tiles.names
+    return [_draw(model, *tiles.load(number), wanted[number], window, tile_generator(seed, names[number]))
+            if wanted[number].any() else [[]] * wanted.shape[1]
+            for number in track(range(len(names)), 'features', transient=True)]
+
+
+def fit_groups(drawn: Sequence[DrawnCells], shares: np.ndarray, groups: Sequence[Sequence[int]],
+               classifiers: Sequence[Mapping[str, Any]]) -> FittedReadout:
+    """Fit one classifier for each group of maps to cells that were drawn.
+
+    Args:
+        drawn: Of n tiles, by :func:`draw_cells`.
+        shares: (n, K) cells that each gives, of two classes or more.
+        groups: Numbers of the maps of each group.
+        classifiers: See :func:`fit_readout`.
+    """
+    seen = np.flatnonzero(shares.sum(0)).tolist()
+    taken = [(place, [values[:share] for values in maps]) for tile, own in zip(drawn, shares)
+             for place, (maps, share) in enumerate(zip([tile[number] for number in seen], own[seen])) if share]
+    maps = [torch.cat(values) for values in zip(*(values for _, values in taken))]
+    targets = torch.tensor([place for place, _ in taken]).repeat_interleave(
+        torch.tensor([len(values[0]) for _, values in taken])).to(maps[0].device)
     with exact_float32(targets.device):
-        fitted = [_fit(features, targets, len(seen), **settings)
-                  for features, settings in zip(joined, classifiers, strict=True)]
+        fitted = [_fit(torch.cat([maps[number] for number in group], 1), targets, len(seen), **settings)
+                  for group, settings in zip(groups, classifiers, strict=True)]
     return FittedReadout([classifier for classifier, _ in fitted], seen, [loss for _, loss in fitted], shares.sum(0))
+
+
+def groups_of(head: ReadoutHead) -> list[list[int]]:
+    """Numbers of the maps of each group, as the backbone counts them."""
+    return [[head.in_index[place] for place in group] for group in head.groups]
 
 
 def _count(image: np.ndarray, labels: Tensor, classes: int, window: int) -> tuple[int, np.ndarray]:
@@ -131,28 +177,29 @@ def _cells(labels: Tensor, classes: int, window: int) -> Iterator[tuple[tuple[sl
 
 @torch.no_grad()  # not inference_mode: autograd refuses its tensors when the classifiers are fitted
 def _draw(model: nn.Module, image: np.ndarray, labels: Tensor, wanted: np.ndarray, window: int,
-          generator: np.random.Generator) -> tuple[list[Tensor], Tensor]:
-    """Features (n, D) of each group, and (n, ) labels, of random cells of one tile."""
+          generator: np.random.Generator) -> DrawnCells:
+    """Features of random cells of each class of one tile."""
     windows = list(_cells(labels, len(wanted), window))
-    flat = torch.cat([own.flatten() for _, own in windows])
-    chosen = torch.from_numpy(np.sort(np.concatenate(draw_places(flat.numpy(), wanted, generator))))
-    inputs = _normalised(model, image)
-    parts, start = [], 0
+    places = draw_places(torch.cat([own.flatten() for _, own in windows]).numpy(), wanted, generator)
+    chosen = torch.from_numpy(np.concatenate(places))
+    inputs = normalised(model, image)
+    drawn: list[Tensor] = []
+    start = 0
     for (rows, columns), own in windows:
-        here = chosen[(chosen >= start) & (chosen < start + own.numel())] - start
+        here = ((chosen >= start) & (chosen < start + own.numel())).nonzero()[:, 0]
+        if len(here):
+            row, column = (at.to(inputs.device) for at in torch.unravel_index(chosen[here] - start, own.shape))
+            for number, one in enumerate(model.extract_feat(inputs[:, :, rows, columns])):
+                if number == len(drawn):
+                    drawn.append(one.new_empty(len(chosen), one.shape[1], dtype=torch.float32))
+                drawn[number][here.to(one.device)] = values_at(one.float(), own.shape, torch.zeros_like(row), row,
+                                                               column)
         start += own.numel()
-        if not len(here):
-            continue
-        maps = model.extract_feat(inputs[:, :, rows, columns])
-        row, column = (at.to(inputs.device) for at in torch.unravel_index(here, own.shape))
-        maps = [maps[number].float() for number in model.decode_head.in_index]
-        values = [values_at(one, own.shape, torch.zeros_like(row), row, column) for one in maps]
-        parts.append([torch.cat([values[place] for place in group], 1) for group in model.decode_head.groups])
-    return [torch.cat(group) for group in zip(*parts)], flat[chosen]
+    return [list(maps) for maps in zip(*(one.split([len(own) for own in places]) for one in drawn))]
 
 
-def _normalised(model: nn.Module, image: np.ndarray) -> Tensor:
-    """(1, C, H, W) float32 on the device of the model."""
+def normalised(model: nn.Module, image: np.ndarray) -> Tensor:
+    """(H, W, C) as loaded -> (1, C, H, W) float32 on the device of the model."""
     pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
     return model.data_preprocessor(dict(inputs=[pixels], data_samples=None), False)['inputs']
 

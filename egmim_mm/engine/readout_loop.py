@@ -5,6 +5,7 @@ import torch
 from mmengine.dist import broadcast, is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
+from torch import nn
 from torch.utils.data import DataLoader
 
 from egmim_mm.datasets.plain_tiles import without_augmentation
@@ -13,7 +14,7 @@ from egmim_mm.registry import LOOPS
 
 from .readout_fitting import CLASSIFIERS, LabelledDataset, fit_readout
 
-__all__ = ['ReadoutLoop']
+__all__ = ['ReadoutLoop', 'check_settings']
 
 LOGISTIC = dict(type='logistic', l2=1e-2)
 
@@ -24,6 +25,28 @@ def _is_classifier(one: Mapping) -> bool:
     _, name, most = CLASSIFIERS[one['type']]
     value = one.get(name, most)
     return set(one) <= {'type', name} and isinstance(value, (int, float)) and 0 < value <= most
+
+
+def check_settings(head: nn.Module, cells: int, classifiers: Mapping | Sequence[Mapping], window: int,
+                   max_iters: int) -> list[Mapping]:
+    """The classifier of each group of a head, from the settings of :class:`ReadoutLoop`.
+
+    Raises:
+        ValueError: As ReadoutLoop.
+    """
+    if not isinstance(head, ReadoutHead):
+        raise ValueError('ReadoutLoop fits a ReadoutHead, and model.decode_head is none: set its '
+                         "type='egmim_mm.ReadoutHead'")
+    groups = len(head.groups)
+    each = list(classifiers) if isinstance(classifiers, (list, tuple)) else [classifiers] * groups
+    if len(each) != groups or not all(_is_classifier(one) for one in each):
+        raise ValueError(f'train_cfg.classifiers is {classifiers}: give one for all or one for each of the '
+                         f"{groups} groups of model.decode_head, of dict(type='logistic', l2=above 0) and "
+                         "dict(type='discriminant', shrinkage=above 0, at most 1)")
+    if cells < head.num_classes or window < 32 or max_iters != 1:
+        raise ValueError(f'train_cfg: cells={cells} must be at least the number of classes, window={window} at '
+                         f'least 32 px, and max_iters={max_iters} must be 1: everything is fitted at once')
+    return each
 
 
 @LOOPS.register_module()
@@ -59,18 +82,7 @@ class ReadoutLoop(BaseLoop):
                  classifiers: Mapping | Sequence[Mapping] = LOGISTIC, window: int = 1024, max_iters: int = 1) -> None:
         super().__init__(runner, dataloader)
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        if not isinstance(getattr(model, 'decode_head', None), ReadoutHead):
-            raise ValueError('ReadoutLoop fits a ReadoutHead, and model.decode_head is none: set its '
-                             "type='egmim_mm.ReadoutHead'")
-        groups = len(model.decode_head.groups)
-        each = list(classifiers) if isinstance(classifiers, (list, tuple)) else [classifiers] * groups
-        if len(each) != groups or not all(_is_classifier(one) for one in each):
-            raise ValueError(f'train_cfg.classifiers is {classifiers}: give one for all or one for each of the '
-                             f"{groups} groups of model.decode_head, of dict(type='logistic', l2=above 0) and "
-                             "dict(type='discriminant', shrinkage=above 0, at most 1)")
-        if cells < model.decode_head.num_classes or window < 32 or max_iters != 1:
-            raise ValueError(f'train_cfg: cells={cells} must be at least the number of classes, window={window} at '
-                             f'least 32 px, and max_iters={max_iters} must be 1: everything is fitted at once')
+        each = check_settings(getattr(model, 'decode_head', None), cells, classifiers, window, max_iters)
         self.model, self.cells, self.classifiers, self.window = model, cells, each, window
         self._iter = self._epoch = 0
         self.max_iters = self.max_epochs = 1

@@ -57,8 +57,12 @@ def start_or_resume(cfg: Config,
         options |= dict(trust=True) if trust else {}
         cfg.model.backbone.init_cfg = dict(
             type='egmim_mm.BridgedCheckpoint', source=cfg.backbone_source.path, **options)
-    if any(str(term.get('type')).endswith('AnchorTerm') for term in cfg.model.get('terms') or []):
-        _check_anchor(cfg.model.backbone)
+        if cfg.get('carry_heads') and cfg.model.get('terms') and not cfg.model.get('init_cfg'):
+            cfg.model.init_cfg = dict(type='egmim_mm.CarriedHeads', source=cfg.backbone_source.path,
+                                      **(dict(trust=True) if trust else {}))
+    for term in cfg.model.get('terms') or []:
+        if str(term.get('type')).endswith('AnchorTerm') or term.get('teacher') == 'start':
+            _check_anchor(str(term.get('type')).rpartition('.')[2], cfg.model.backbone)
     return None
 
 
@@ -89,10 +93,10 @@ def _frozen_setting(cfg: Config) -> str | None:
                  if key.startswith('backbone') and rate.get('lr_mult') == 0), None)
 
 
-def _check_anchor(backbone: dict) -> None:
+def _check_anchor(term: str, backbone: dict) -> None:
     starts = backbone.get('init_cfg') or []
     starts = [starts] if isinstance(starts, dict) else starts
     if not any(start.get('source') or start.get('checkpoint') for start in starts):
-        raise LaunchError('AnchorTerm holds the backbone near the weights it starts from, and these would be random: '
+        raise LaunchError(f'{term} holds the backbone near the weights it starts from, and these would be random: '
                           'give --backbone (or model.backbone.init_cfg with a checkpoint), or leave it out of '
                           'model.terms')

@@ -123,15 +123,17 @@ def lr_scale(auto_scale_lr: dict | None, global_batch: int | None) -> float:
     return global_batch / auto_scale_lr['base_batch_size']
 
 
-def describe_progress(runner: Runner, iteration: int) -> dict[str, int | None]:
-    """``optimizer_steps`` and ``images_seen`` after so many iterations of a Runner's training."""
+def describe_progress(runner: Runner, iteration: int) -> dict[str, float | None]:
+    """``optimizer_steps`` and ``images_seen`` after so many iterations of a Runner's training; its ``edge_floor``."""
     if getattr(runner.train_loop, 'fits_at_once', False):
         return dict(optimizer_steps=0, images_seen=iteration * len(runner.train_dataloader.sampler))
     batch = describe_batch(runner)
     # an iteration of MMEngine's loop is one part of a step
     parts = 1 if hasattr(runner.train_loop, 'shares') else batch['accumulation']
     seen = batch['global_batch'] and batch['global_batch'] * iteration // parts
-    return dict(optimizer_steps=-(-iteration // parts), images_seen=seen)
+    floor = runner.message_hub.runtime_info.get('edge_floor')  # of EdgeFloorHook
+    return dict(optimizer_steps=-(-iteration // parts), images_seen=seen, **({} if floor is None else
+                                                                            dict(edge_floor=floor)))
 
 
 def describe_training(cfg: dict, dataloader: Any, seed: int | None, batch: dict[str, Any]) -> dict[str, Any]:

@@ -10,22 +10,29 @@ from .readout_head import ReadoutHead
 from .segmentation_heads import FCNHead, UPerHead
 from .terms import (
     AnchorTerm,
+    EdgeAffinityTerm,
     EdgeStructureHead,
     EdgeWeightedReconstructionHead,
     GradientTerm,
     LossTerm,
     MaskedBatch,
     PixelTerm,
+    SkillBalance,
+    StageEdgesTerm,
+    StagePixelsTerm,
     StructureTerm,
+    TeacherTerm,
     TermBalance,
+    VarianceCovarianceTerm,
 )
 from .tile_preprocessor import TilePreprocessor
 from .visible_decoder import VisibleDecoder
 
 __all__ = [
     'EGMIM', 'AnchorTerm', 'BandDataPreprocessor', 'BatchAugmentation', 'CellMSELoss', 'CosineAnchorLoss',
-    'EdgeGuidedMaskGenerator', 'EdgePrior', 'EdgeStructureHead', 'EdgeWeightedL1Loss', 'EdgeWeightedReconstructionHead',
-    'FCNHead', 'FittedEncoderDecoder', 'GradientL1Loss', 'GradientTerm', 'LabelledCrossEntropyLoss', 'LossTerm',
-    'MaskedBatch', 'MaskedSwinTransformer', 'MaskedSwinTransformerV2', 'PixelTerm', 'ReadoutHead', 'StructureTerm',
-    'TermBalance', 'TilePreprocessor', 'UPerHead', 'VisibleDecoder'
+    'EdgeAffinityTerm', 'EdgeGuidedMaskGenerator', 'EdgePrior', 'EdgeStructureHead', 'EdgeWeightedL1Loss',
+    'EdgeWeightedReconstructionHead', 'FCNHead', 'FittedEncoderDecoder', 'GradientL1Loss', 'GradientTerm',
+    'LabelledCrossEntropyLoss', 'LossTerm', 'MaskedBatch', 'MaskedSwinTransformer', 'MaskedSwinTransformerV2',
+    'PixelTerm', 'ReadoutHead', 'SkillBalance', 'StageEdgesTerm', 'StagePixelsTerm', 'StructureTerm', 'TeacherTerm',
+    'TermBalance', 'TilePreprocessor', 'UPerHead', 'VarianceCovarianceTerm', 'VisibleDecoder'
 ]

@@ -6,6 +6,8 @@ from mmpretrain.models import SelfSupDataPreprocessor
 from egmim_mm.batch_augmentation import BatchAugmentation, sample_seeds
 from egmim_mm.registry import MODELS
 
+from .valid_pixels import packed_valid
+
 
 @MODELS.register_module()
 class BandDataPreprocessor(SelfSupDataPreprocessor):
@@ -46,7 +48,10 @@ class BandDataPreprocessor(SelfSupDataPreprocessor):
         data = self.cast_data(data)
         inputs = data['inputs']
         if training and self.augmentation:
-            inputs, _ = self.augmentation(inputs, None, sample_seeds(data.get('data_samples')))
+            samples = data.get('data_samples')
+            inputs, valid = self.augmentation(inputs, packed_valid(samples, inputs), sample_seeds(samples))
+            for sample, own in zip(samples or (), () if valid is None else valid):
+                sample.set_field(own[0], 'valid')
         views = [view.flip(1) if self._channel_conversion else view
                  for view in (inputs if isinstance(inputs, list) else [inputs])]
         views = [(view.float() - self.mean) / self.std for view in views]

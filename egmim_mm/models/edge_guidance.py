@@ -4,9 +4,11 @@ from inspect import signature
 import torch
 from torch import Tensor, nn
 
-from egmim_mm.edges import edge_prior, operator_options
+from egmim_mm.edges import edge_prior, operator_options, supported
 from egmim_mm.masking import POLICIES, UNIFORM_POLICIES, default_cell_size, default_ratio, sample_mask
 from egmim_mm.registry import MODELS
+
+LEAST_FLOOR = 0.5 / 255  # half an 8-bit step per px
 
 
 @MODELS.register_module()
@@ -17,7 +19,8 @@ class EdgePrior(nn.Module):
         operator: One of ``egmim_mm.edges.OPERATORS``.
         floor: Smallest response (luminance per px, luminance in [0, 1]) that may count as full strength.
             The default is half an 8-bit step: only images without any structure fall below it.
-            ``tools/analyze.py edge-floor`` measures one for a folder.
+            ``tools/analyze.py edge-floor`` measures one for a folder. 'auto': :class:`EdgeFloorHook` measures it on
+            the training data; it is saved with the model. Until then it is the default.
         options: Of the operator; formulas: :func:`egmim_mm.edges.edge_response`. sigma and rho are standard
             deviations of Gaussians in px.
 
@@ -33,17 +36,44 @@ class EdgePrior(nn.Module):
         ValueError: Unknown operator, an option it does not have, or a value out of range.
     """
 
-    def __init__(self, operator: str = 'gaussian_sobel', floor: float = 0.5 / 255, **options) -> None:
+    def __init__(self, operator: str = 'gaussian_sobel', floor: float | str = LEAST_FLOOR, **options) -> None:
         super().__init__()
-        if not 0 <= floor < float('inf'):
-            raise ValueError(f'floor = {floor!r} of the edge prior must be 0 or more')
+        self.is_measured = floor == 'auto'
+        if not self.is_measured and (isinstance(floor, str) or not 0 <= floor < float('inf')):
+            raise ValueError(f"floor = {floor!r} of the edge prior must be 0 or more, or 'auto'")
         self.operator = operator
-        self.floor = floor
+        self._floor = None if self.is_measured else floor  # None: look at the buffer
+        if self.is_measured:
+            self.register_buffer('measured_floor', torch.zeros(()))  # 0 = not yet
         self.options = operator_options(operator, **options)
+
+    @property
+    def floor(self) -> float:
+        """The floor in use."""
+        if self._floor is None:  # once: looking at the buffer makes a GPU wait
+            self._floor = float(self.measured_floor) or LEAST_FLOOR
+        return self._floor
+
+    def set_floor(self, floor: float) -> None:
+        """Use a floor that was measured, of ``floor='auto'``; at least half an 8-bit step."""
+        self._floor = max(floor, LEAST_FLOOR)
+        self.measured_floor.fill_(self._floor)
+        self._floor = float(self.measured_floor)  # as a checkpoint gives it back
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args) -> None:
+        if self.is_measured:
+            self._floor = None
+            # models from before there was a measured floor had the default, which 0 stands for
+            state_dict.setdefault(f'{prefix}measured_floor', torch.zeros(()))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def forward(self, images: Tensor, valid: Tensor | None = None) -> Tensor:
         """(B, C, H, W) float in [0, 1], uint8 or uint16 [and (B, 1, H, W) bool] -> (B, 1, H, W) in [0, 1]."""
         return edge_prior(images, self.operator, self.floor, valid, **self.options)
+
+    def known(self, valid: Tensor) -> Tensor:
+        """(B, 1, H, W) bool pixels with data -> those whose strength depends on data alone."""
+        return supported(valid, self.operator, **self.options)
 
 
 @MODELS.register_module()

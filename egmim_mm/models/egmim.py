@@ -1,7 +1,7 @@
 from collections.abc import Sequence
 
 import torch
-from mmengine.model import ModuleDict
+from mmengine.model import ModuleDict, initialize
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
@@ -9,7 +9,7 @@ from egmim_mm.registry import MODELS
 
 from .edge_guided_masking import EdgeGuidedMasking
 from .settings_checks import check_encoding, check_terms, read_stages, refuse_old_settings, refuse_old_weights
-from .terms import MaskedBatch, TermBalance, to_pixels
+from .terms import MaskedBatch, SkillBalance, TermBalance, to_pixels
 from .visible_decoder import VisibleDecoder
 
 
@@ -62,11 +62,28 @@ class EGMIM(EdgeGuidedMasking):
         self.terms = ModuleDict({term.name: term for term in built})
         self.balance = MODELS.build({'type': 'egmim_mm.TermBalance', **balance, 'terms': built})
 
+    @property
+    def reads_edges(self) -> bool:
+        """Whether edges have an effect: SimMIM's masks and loss know none."""
+        guided = self.mask_generator.options['policy'].startswith('edge')
+        return guided or any(getattr(term, 'reads_edges', True) for term in self.terms.values())
+
     def init_weights(self) -> None:
         """Initial values or checkpoint of every part, then what the terms make of the backbone's."""
+        # MMEngine would run an init_cfg of the whole model before those of its parts; here a checkpoint comes last
+        init_cfg, self.init_cfg = self.init_cfg, None
         super().init_weights()
+        self.init_cfg = init_cfg
+        if init_cfg:
+            initialize(self, init_cfg)
         for term in self.terms.values():
             term.begin(self.backbone)
+
+    def set_iteration(self, iteration: int, max_iters: int, seed: int) -> None:
+        """As :meth:`EdgeGuidedMasking.set_iteration`, for the terms too."""
+        super().set_iteration(iteration, max_iters, seed)
+        for term in self.terms.values():
+            term.advance(self.backbone, iteration, max_iters)
 
     def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """(B, C, H, W) normalised -> feature maps of the backbone's ``out_indices``."""
@@ -80,14 +97,23 @@ class EGMIM(EdgeGuidedMasking):
         mask = self.draw_mask(edge, valid, seed)
         encoded = dict(zip(self.backbone.out_indices, self.backbone(inputs, mask)))
         features = encoded if self.decoder is None else self.decoder(encoded, mask, self.backbone.mask_token)
-        return MaskedBatch(inputs, images, edge, mask, features, encoded=encoded)
+        known = None if valid is None else self.edge_prior.known(valid)
+        return MaskedBatch(inputs, images, edge, mask, features, encoded=encoded, known=known, valid=valid)
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample] | None = None, **kwargs) -> dict[str, Tensor]:
         """inputs (B, C, H, W) normalised -> losses by name; names with ``loss`` are summed by the runner."""
-        return self.balance(self._values(inputs, data_samples), self.iteration, self.max_iters)
-
-    def _values(self, inputs: Tensor, data_samples: list[DataSample] | None) -> dict[str, Tensor]:
+        learns_scales = isinstance(self.balance, SkillBalance) and self.training
+        if learns_scales and self.part[0] == 0:
+            self.balance.begin_step()
         batch = self.encode(inputs, data_samples)
+        values = self._values(batch)
+        if learns_scales and self.balance.is_measured(self.iteration):
+            with torch.no_grad():
+                constants = [term.constant_losses(batch) for term in self.terms.values()]
+            self.balance.measure(values, {name: value for one in constants for name, value in one.items()})
+        return self.balance(values, self.iteration, self.max_iters)
+
+    def _values(self, batch: MaskedBatch) -> dict[str, Tensor]:
         values = {}
         for name, term in self.terms.items():
             batch.predictions[name] = term.predict(batch)
@@ -106,7 +132,7 @@ class EGMIM(EdgeGuidedMasking):
         values = []
         for number, part in enumerate(parts):
             self.set_part(number, len(parts))
-            values.append(self._values(part['inputs'], part.get('data_samples')))
+            values.append(self._values(self.encode(part['inputs'], part.get('data_samples'))))
         self.balance.set_scales({name: torch.stack([one[name] for one in values]).mean() for name in values[0]})
 
     @torch.no_grad()

@@ -2,6 +2,7 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from mmpretrain.structures import DataSample
 from torch import Tensor
@@ -43,6 +44,10 @@ def packed_valid(data_samples: Sequence[DataSample] | None, images: Tensor) -> T
             raise ValueError(f'data sample field valid is {tuple(field.shape)}, its image {size}: every geometric '
                              'transform must treat both alike')
     # packed arrays are not tensors, so the data preprocessor leaves them on the CPU
-    masks = [torch.ones(size, dtype=torch.bool) if field is None else torch.as_tensor(field).bool().cpu()
-             for field in fields]
+    masks = [torch.ones(size, dtype=torch.bool) if field is None else _as_mask(field) for field in fields]
     return torch.stack(masks).unsqueeze(1).to(images.device)
+
+
+def _as_mask(field: np.ndarray | Tensor) -> Tensor:
+    # a mirrored NumPy array has negative strides, which torch does not take
+    return torch.as_tensor(field if isinstance(field, Tensor) else np.ascontiguousarray(field)).bool().cpu()

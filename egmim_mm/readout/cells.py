@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-__all__ = ['CELL', 'IGNORE', 'labelled_windows', 'majority_labels', 'values_at', 'window_starts']
+__all__ = ['CELL', 'IGNORE', 'labelled_windows', 'majority_labels', 'values_at', 'window_batches',
+           'window_starts']
 
 CELL = 4  # side of a cell, px: what a pixel of the finest feature maps stands for
 IGNORE = 255
@@ -15,6 +16,15 @@ def window_starts(length: int, crop: int) -> list[int]:
     if length <= crop:
         return [0]
     return list(range(0, length - crop, crop)) + [length - crop]
+
+
+def window_batches(image: Tensor, crop: int, batch: int = 32) -> Iterator[Tensor]:
+    """(1, C, H, W) -> batches (b, C, h, w) of windows of ``crop`` px that cover it; h <= crop where it is smaller."""
+    height, width = image.shape[-2:]
+    cut = [image[0, :, y:y + crop, x:x + crop] for y in window_starts(height, crop)
+           for x in window_starts(width, crop)]
+    for first in range(0, len(cut), batch):
+        yield torch.stack(cut[first:first + batch])
 
 
 def labelled_windows(labels: Tensor, window: int) -> Iterator[tuple[tuple[slice, slice], Tensor]]:

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from egmim_mm.analysis.edge_floor import config_line, measure_floor, top_responses, windows
+from egmim_mm.analysis.edge_floor import config_line, folder_responses, measure_floor
 from egmim_mm.analysis.edge_quality import (
     boundary_auc,
     class_boundaries,
@@ -22,6 +22,7 @@ from egmim_mm.analysis.edge_quality import (
 )
 from egmim_mm.edges import edge_prior, edge_response
 from egmim_mm.models import EdgePrior
+from egmim_mm.readout.cells import window_batches
 from egmim_mm.storage.tile_reading import TileReadError
 
 ROOT = Path(__file__).parents[2]
@@ -214,15 +215,15 @@ def ramps(folder, write_image, slopes, size=64):
 
 def test_windows_cover_the_image():
     image = torch.arange(3 * 70 * 50, dtype=torch.float32).view(1, 3, 70, 50)
-    parts = torch.cat(list(windows(image, 32)))
+    parts = torch.cat(list(window_batches(image, 32)))
     assert parts.shape == (6, 3, 32, 32)
     assert set(parts.flatten().tolist()) == set(image.flatten().tolist())
-    assert next(windows(image, 64)).shape == (2, 3, 64, 50)  # narrower than the window: as it is
+    assert next(window_batches(image, 64)).shape == (2, 3, 64, 50)  # narrower than the window: as it is
 
 
 def test_floor_is_the_percentile_of_the_windows(tmp_path, write_image):
     ramps(tmp_path / 'tiles', write_image, [1, 2, 3, 0, 0])
-    values, images = top_responses(tmp_path / 'tiles', crop=32)
+    values, images = folder_responses(tmp_path / 'tiles', crop=32)
     assert images == 5 and len(values) == 20
     np.testing.assert_allclose(np.unique(values.round(5)), np.array([0, 1, 2, 3]) / 255, atol=1e-5)
     report = measure_floor(tmp_path / 'tiles', percentile=50, crop=32, out_dir=tmp_path / 'out')
@@ -237,7 +238,7 @@ def test_floor_is_the_percentile_of_the_windows(tmp_path, write_image):
 
 def test_limit_spreads_over_the_folder(tmp_path, write_image):
     ramps(tmp_path, write_image, [1, 1, 2, 3, 3])
-    values, images = top_responses(tmp_path, 'sobel', crop=64, limit=3)
+    values, images = folder_responses(tmp_path, 'sobel', crop=64, limit=3)
     assert images == 3
     np.testing.assert_allclose(values, np.array([1, 2, 3]) / 255, rtol=1e-4)
 
@@ -273,4 +274,4 @@ def test_folders_that_cannot_be_measured_are_named(tmp_path, write_image):
         run_tool('edge-floor', tmp_path / 'black', '--limit', 0)
     (tmp_path / 'black' / 'broken.png').write_bytes(b'no image')
     with pytest.raises(TileReadError, match='broken.png'):
-        top_responses(tmp_path / 'black')
+        folder_responses(tmp_path / 'black')

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from toy_scenes import scene
 
-from egmim_mm.baselines.forest_fitting import ForestSettings, LabelledTile, choose_settings, fit_forest, folds_of
+from egmim_mm.baselines.forest_fitting import ForestSettings, LabelledTile, choose_settings, fit_forest
 from egmim_mm.baselines.pixel_features import pixel_features
 
 CLASSES = ('water', 'veg', 'building')
@@ -23,12 +23,6 @@ def test_learns_what_colours_mean_whatever_the_order_of_the_tiles(tiles):
     assert all(np.array_equal(getattr(forest, key), getattr(again, key)) for key in vars(forest))
     other = fit_forest(tiles[:2], 3, SMALL, seed=1)
     assert not np.array_equal(forest.threshold, other.threshold)
-
-
-def test_folds():
-    assert folds_of(1) == []
-    assert folds_of(3) == [[0], [1], [2]]
-    assert folds_of(7) == [[0, 5], [1, 6], [2], [3], [4]]
 
 
 def test_choice_takes_what_is_best_on_the_tiles_left_out(tiles):

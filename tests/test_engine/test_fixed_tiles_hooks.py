@@ -91,7 +91,7 @@ def test_pictures_and_scalars_appear_where_documented(train, tmp_path):
              for line in file.read_text().splitlines()]
     health = [line for line in lines if 'health/stage1_effective_rank' in line]
     assert [line['step'] for line in health] == [0, 3, 5]
-    assert health[0].keys() == {'step'} | {f'health/stage{stage}_{name}' for stage in (1, 2, 4)
+    assert health[0].keys() == {'step'} | {f'health/stage{stage}_{name}' for stage in (1, 2, 3, 4)
                                            for name in ('effective_rank', 'cosine', 'std')}
     assert all(module.training for module in runner.model.modules())
 
@@ -178,13 +178,26 @@ def test_health_is_that_of_the_features_of_unmasked_tiles(toy_egmim, tiles):
     (values, step), = runner.scalars
     assert step == 0 and [tile.name for tile in hook.tiles] == ['0', '2', '5']
     with torch.no_grad():
-        maps = [model.backbone(model_inputs(model, tile)) for tile in hook.tiles]
-    for i, (stage, width) in enumerate(((1, 8), (2, 16), (4, 64))):
+        maps = [list(model.backbone(model_inputs(model, tile))) for tile in hook.tiles]
+        whole = [model.backbone.every_stage(model_inputs(model, tile))[2] for tile in hook.tiles]
+    for own, stage3 in zip(maps, whole):  # no term reads it, so that it has no norm of its own
+        assert stage3.mean(1).abs().max() < 1e-5 and stage3.var(1, unbiased=False).mean() == pytest.approx(1, abs=0.1)
+        own.insert(2, stage3)
+    for i, (stage, width) in enumerate(((1, 8), (2, 16), (3, 32), (4, 64))):
         features = torch.cat([sample_positions(m[i]) for m in maps])
-        assert features.shape == (3 * (64, 64, 4)[i], width)
+        assert features.shape == (3 * (64, 64, 16, 4)[i], width)
         for name, value in feature_statistics(features).items():
             assert values[f'health/stage{stage}_{name}'] == pytest.approx(value)
     assert runner.lines[0][1].startswith('Features after 0 iterations: stage 1 rank ') and len(runner.lines) == 1
+
+
+def test_interval_may_be_a_share_of_the_run(toy_egmim, tiles):
+    model = toy_egmim()
+    runner, hook = stub(model, tiles), RepresentationHealthHook(interval=0.3, num_tiles=2)
+    hook.before_train(runner)
+    for runner.iter in range(10):
+        hook.after_train_iter(runner, runner.iter)
+    assert [step for _, step in runner.scalars] == [0, 3, 6, 9, 10]
 
 
 def test_a_collapse_is_warned_of_once(toy_egmim, tiles):
@@ -201,7 +214,7 @@ def test_a_collapse_is_warned_of_once(toy_egmim, tiles):
 
 
 @pytest.mark.parametrize('hook', [ReconstructionHook, RepresentationHealthHook])
-@pytest.mark.parametrize('options', [dict(interval=-1), dict(num_tiles=0)])
+@pytest.mark.parametrize('options', [dict(interval=-1), dict(interval=1.5), dict(num_tiles=0)])
 def test_bad_settings(hook, options):
     with pytest.raises(ValueError, match=f'{hook.__name__}: interval must be at least 0 and num_tiles at least 1'):
         hook(**options)

@@ -188,3 +188,12 @@ def test_a_compiled_backbone_follows():
         hook.before_train_iter(runner, 0)
         model(torch.ones(1, 2)).backward()
         assert (model.backbone.weight.grad is not None) is (runner.iter >= 5)
+
+
+def test_without_a_warmup_a_group_may_hold_backbone_and_heads(toy):
+    merged = dict(optim_wrapper=dict(constructor='egmim_mm.MergedGroups', paramwise_cfg=dict(_delete_=True)))
+    hook = dict(type='egmim_mm.FrozenBackboneHook', until=0.5, warmup=0)
+    ours, states = toy('ours', options(hook, **merged)), list(STATES)
+    plain = toy('plain', options(**merged))
+    assert ours.rates == plain.rates and len(ours.rates[0]) == 2  # one group, and its weight decay
+    assert [same(state[0], states[0][0]) & BACKBONE == BACKBONE for state in states[:5]] == [True] * 4 + [False]

@@ -6,7 +6,7 @@ from mmengine.config import Config
 from egmim_mm.checks import LaunchError
 from egmim_mm.checks.readout_checks import check_readout
 from egmim_mm.engine import label_presets
-from egmim_mm.engine.label_presets import choose_preset, tell_preset
+from egmim_mm.engine.label_presets import choose_preset, preset_names, tell_preset
 from egmim_mm.engine.launch import load_config
 
 CONFIG = """
@@ -162,10 +162,22 @@ SET = dict(settings={})
     ([dict(SET, name='a', up_to=3), dict(SET, name='b', up_to=3), dict(SET, name='c')], 'numbers of tiles that ascend'),
     ([dict(SET, name='a', up_to='3'), dict(SET, name='b')], 'label_presets.0.up_to is 3'),
     ([dict(SET, name='a', up_to=3), dict(SET, name='a')], "label_presets.1.name 'a' is taken"),
-    ([dict(SET, name='none')], "label_presets.0.name 'none' is taken")])
+    ([dict(SET, name='none')], "label_presets.0.name 'none' is taken"),
+    ([dict(SET, name='a', alternatives=[dict(SET, name='a')])], "label_presets.0.name 'a' is taken"),
+    ([dict(SET, name='a', alternatives=[dict(SET, name='b', up_to=3)])], 'label_presets.0.alternatives.0 is .*give'),
+    ([dict(SET, name='a', up_to=2, alternatives=[dict(name='b', settings=dict(x=1))]), dict(SET, name='b')],
+     "label_presets.1.name 'b' is taken")])
 def test_presets_that_are_none(presets, says):
     with pytest.raises(LaunchError, match=says):
         choose_preset(presets, 2)
+
+
+def test_alternatives_are_presets_of_their_own_and_may_be_those_of_other_budgets():
+    few = dict(SET, name='few')
+    presets = [dict(few, up_to=3, alternatives=[dict(name='other', settings=dict(x=1))]),
+               dict(SET, name='many', alternatives=[few])]
+    assert preset_names(presets, 3) == ['few', 'other'] and preset_names(presets, 4) == ['many', 'few']
+    assert choose_preset(presets, 9, 'other') == ('other', dict(x=1))
 
 
 def test_a_setting_that_nothing_reads_is_refused(config):
@@ -183,3 +195,5 @@ def test_shipped_presets_fit_the_configs(name, request, monkeypatch):
         assert cfg.train_cfg.max_iters > 0
         check_readout(cfg)
         assert (cfg.model.decode_head.type == 'egmim_mm.ReadoutHead') == (tiles <= 15)
+        for other in preset_names(cfg.label_presets, tiles)[1:] if tiles in (1, 16) else ():
+            check_readout(loaded(request.config.rootpath / f'configs/{name}.py', '1', other))

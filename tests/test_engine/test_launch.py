@@ -114,6 +114,18 @@ def test_partial_and_trusted_backbones(config, tmp_path, started):
         start(config, tmp_path / 'new', allow_partial=True)
 
 
+def test_heads_come_along_where_the_config_says_so(config, tmp_path, started):
+    terms = [dict(type='egmim_mm.PixelTerm')]
+    path = str(started / 'iter_2.pth')
+    for number, (carry, own, wanted) in enumerate([
+            (True, None, dict(type='egmim_mm.CarriedHeads', source=path)), (False, None, None),
+            (True, dict(type='Pretrained', checkpoint='x'), dict(type='Pretrained', checkpoint='x'))]):
+        cfg = load_config(config, str(tmp_path / f'{number}'), {'model.terms': terms})
+        cfg.carry_heads, cfg.model.init_cfg = carry, own
+        start_or_resume(cfg, backbone=str(started))
+        assert cfg.model.init_cfg == wanted
+
+
 def test_backbone_from_an_address(config, tmp_path, started, monkeypatch):
     monkeypatch.setattr(torch.hub, '_hub_dir', str(tmp_path / 'hub'))
     address = (started / 'iter_2.pth').resolve().as_uri()

@@ -61,3 +61,14 @@ def test_generator_is_the_function_with_its_options():
 def test_unknown_choices_are_refused_when_the_model_is_built(cfg, message):
     with pytest.raises(ValueError, match=message):
         MODELS.build(cfg)
+
+
+def test_weights_from_before_there_was_a_measured_floor():
+    prior = MODELS.build(dict(type='egmim_mm.EdgePrior', floor='auto'))
+    prior.set_floor(0.02)
+    saved = prior.state_dict()
+    fresh = MODELS.build(dict(type='egmim_mm.EdgePrior', floor='auto'))
+    fresh.load_state_dict(saved)
+    assert fresh.floor == pytest.approx(0.02)
+    fresh.load_state_dict({})
+    assert fresh.floor == 0.5 / 255

@@ -3,6 +3,7 @@
 RECORDED was printed by that commit with ``three_steps`` below, for the same models in the settings of the time
 (``head``, ``structure_head``, ``grad_weight``, ``anchor``, ``backbone.out_indices``; seed 0, one thread, CPU). The
 second step sets the scales; each step also depends on the order of the parameters in the optimizer and its clipping.
+'everything' holds pixels without data; it was printed again when cells at their seam ceased to be targets.
 """
 import pytest
 import torch
@@ -76,18 +77,16 @@ RECORDED = {
              grad=1.4883780479431152, total=2.51347279548645),
     ],
     'everything': [
-        dict(loss_pixel=1.1974531412124634, loss_edge=0.34243685007095337, edge=0.34243685007095337,
-             loss_hog=0.1111111044883728, hog=0.1111111044883728, loss_grad=0.4000254273414612,
-             grad=1.6001017093658447, loss_anchor=1.4549024105072021, anchor=0.7274512052536011,
-             total=3.5059289932250977),
-        dict(loss_pixel=1.1877641677856445, loss_edge=1.1877641677856445, edge=0.3240794837474823,
-             loss_hog=1.1877641677856445, hog=0.09719550609588623, loss_grad=0.29694104194641113,
-             grad=1.5807366371154785, loss_anchor=0.7966047525405884, anchor=0.3983023762702942,
+        dict(loss_pixel=1.1974530220031738, loss_edge=0.3548755347728729, edge=0.3548755347728729,
+             loss_hog=0.1111111044883728, hog=0.1111111044883728, loss_grad=0.4000254273414612, grad=1.6001017093658447,
+             loss_anchor=1.4549024105072021, anchor=0.7274512052536011, total=3.5183675289154053),
+        dict(loss_pixel=1.1877641677856445, loss_edge=1.1877641677856445, edge=0.33638691902160645,
+             loss_hog=1.1877641677856445, hog=0.09710757434368134, loss_grad=0.29694104194641113,
+             grad=1.5807366371154785, loss_anchor=0.7966046333312988, anchor=0.3983023166656494,
              total=4.656838417053223),
-        dict(loss_pixel=1.1759189367294312, loss_edge=1.0755215883255005, edge=0.29345425963401794,
-             loss_hog=1.0188170671463013, hog=0.08337046205997467, loss_grad=0.2944592833518982,
-             grad=1.5675251483917236, loss_anchor=0.592598557472229, anchor=0.2962992787361145,
-             total=4.157315254211426),
+        dict(loss_pixel=1.1759144067764282, loss_edge=1.0859259366989136, edge=0.3075453042984009,
+             loss_hog=1.016115427017212, hog=0.08307415246963501, loss_grad=0.2944588363170624, grad=1.5675227642059326,
+             loss_anchor=0.5926730632781982, anchor=0.2963365316390991, total=4.165087699890137),
     ],
     'curriculum': [
         dict(loss_pixel=1.1922695636749268, loss_edge=0.14730241894721985, edge=0.2946048378944397,

@@ -135,9 +135,6 @@ def test_preprocessors_augment_in_training_alone_and_say_what_they_cannot():
         tiles(batch([(12, 16)] * 2), training=True)
     with pytest.raises(ValueError, match='needs the seeds of samples'):
         tiles(batch([(16, 16)], seeds=False), training=True)
-    samples[0].set_metainfo(dict(valid=np.ones((16, 16), bool)))
-    with pytest.raises(ValueError, match='does not move the valid masks'):
-        bands(dict(inputs=images, data_samples=samples), training=True)
     with pytest.raises(ValueError, match='cannot be turned'):
         BatchAugmentation()(images[..., :8], None, range(4))
     with pytest.raises(ValueError, match='three bands, the images have 2'):

@@ -3,9 +3,9 @@
 train_pipeline = [
     dict(type='egmim_mm.LoadTile', cache_dir='.egmim_cache'),
     dict(type='egmim_mm.RandomScaledCrop', crop_size=224, scale_range=(0.67, 1.5)),
-    dict(type='RandomFlip', prob=0.5),
+    dict(type='egmim_mm.RandomMirror', prob=0.5),
     dict(type='egmim_mm.RandomQuarterTurn'),
-    dict(type='PackInputs')
+    dict(type='PackInputs', algorithm_keys=['valid'])  # padding of small tiles
 ]
 train_dataloader = dict(
     num_workers=4,

@@ -7,7 +7,8 @@ model = dict(
         img_size=224,
         window_size=7,
         drop_path_rate=0.0),  # as Microsoft's SimMIM; mmpretrain leaves 0.1
-    edge_prior=dict(type='egmim_mm.EdgePrior', operator='gaussian_sobel'),
+    # the floor is measured on the training data before the first step
+    edge_prior=dict(type='egmim_mm.EdgePrior', operator='gaussian_sobel', floor='auto'),
     mask_generator=dict(type='egmim_mm.EdgeGuidedMaskGenerator', policy='edge_stratified', ratio=0.6),
     # a line per term; what a term reads (stages, channels) follows from it
     terms=[

@@ -4,6 +4,8 @@ train_cfg = dict(type='egmim_mm.GlobalBatchLoop', global_batch=512, max_batch_pe
 # lr is for this many images, and follows global_batch in proportion; it is for a start from a checkpoint
 auto_scale_lr = dict(enable=True, base_batch_size=512)
 lr_factor_from_scratch = 2.0
+# --backbone of a pretraining run brings its pixel head, too: the gradients of a random one disturb pretrained features
+carry_heads = True
 optim_wrapper = dict(
     type='egmim_mm.AutocastOptimWrapper',
     precision='auto',  # bfloat16 where the GPU or CPU is fast in it, else float32

@@ -1,5 +1,6 @@
 from .checkpointing import SafeCheckpointHook
 from .class_weights import ClassWeightsHook
+from .edge_floor import EdgeFloorHook
 from .finite_loss import FiniteLossHook
 from .frozen_backbone import FrozenBackboneHook
 from .global_loss import GlobalLossHook
@@ -10,7 +11,7 @@ from .representation_health import RepresentationHealthHook
 from .step_records import StepRecordsHook
 
 __all__ = [
-    'ClassWeightsHook', 'FiniteLossHook', 'FrozenBackboneHook', 'GlobalLossHook', 'IterationSeedHook',
-    'MaskCurriculumHook', 'PredictionSheetsHook', 'ReconstructionHook', 'RepresentationHealthHook',
+    'ClassWeightsHook', 'EdgeFloorHook', 'FiniteLossHook', 'FrozenBackboneHook', 'GlobalLossHook',
+    'IterationSeedHook', 'MaskCurriculumHook', 'PredictionSheetsHook', 'ReconstructionHook', 'RepresentationHealthHook',
     'SafeCheckpointHook', 'StepRecordsHook'
 ]

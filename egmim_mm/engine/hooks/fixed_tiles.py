@@ -22,7 +22,7 @@ class FixedTilesHook(Hook):
     depend on it.
 
     Args:
-        interval: Iterations; 0 turns the hook off.
+        interval: Iterations, or a share of the run as a float below 1; 0 turns the hook off.
         num_tiles: Tiles, spread over the training data set.
         images: Image files or folders to take instead.
         size: Side of the tiles, px.
@@ -35,11 +35,11 @@ class FixedTilesHook(Hook):
     priority = 'LOWEST'  # after the checkpoint hook: whatever happens here costs no checkpoint
 
     def __init__(self,
-                 interval: int,
+                 interval: int | float,
                  num_tiles: int,
                  images: Sequence[str] | str | None = None,
                  size: int | None = None) -> None:
-        if interval < 0 or num_tiles < 1:
+        if interval < 0 or interval > 1 and interval != int(interval) or num_tiles < 1:
             raise ValueError(f'{type(self).__name__}: interval must be at least 0 and num_tiles at least 1, got '
                              f'{interval} and {num_tiles}')
         self.interval, self.num_tiles, self.size = interval, num_tiles, size
@@ -61,6 +61,8 @@ class FixedTilesHook(Hook):
         if not isinstance(model, EGMIM):
             raise ValueError(f'{type(self).__name__} looks into egmim_mm.EGMIM, but the model is a '
                              f'{type(model).__name__}: turn the hook off with interval=0')
+        if self.interval < 1:
+            self.interval = max(1, round(self.interval * runner.max_iters))
         dataset = runner.train_dataloader.dataset
         tiles = dataset_tiles(dataset, self.num_tiles) if self.images is None else file_tiles(
             self.images, self.num_tiles, pipeline_of(dataset))

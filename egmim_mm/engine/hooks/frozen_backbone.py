@@ -18,11 +18,12 @@ class FrozenBackboneHook(Hook):
 
     Args:
         until: Share of the run after which the backbone is trained, too; 1: never.
-        warmup: Share of the run over which its learning rates then grow.
+        warmup: Share of the run over which its learning rates then grow. Pretraining, whose optimizer has groups of
+            backbone and heads together, takes 0: ``dict(type='egmim_mm.FrozenBackboneHook', until=0.05, warmup=0)``.
 
     Raises:
-        ValueError: Shares out of range. Before training: a group of the optimizer holds parameters of backbone and
-            heads, or the processes of a distributed run would wait for gradients of the backbone.
+        ValueError: Shares out of range. Before training: with ``warmup`` a group of the optimizer holds parameters of
+            backbone and heads, or the processes of a distributed run would wait for gradients of the backbone.
     """
 
     priority = 'HIGHEST'  # learning rates as they act are logged; the schedulers get theirs back
@@ -39,7 +40,8 @@ class FrozenBackboneHook(Hook):
         self._backbone: nn.Module = model.backbone
         self._parameters = [parameter for parameter in self._backbone.parameters() if parameter.requires_grad]
         self._end = round(self.until * runner.max_iters)
-        self._groups = _groups_of(self._parameters, runner.optim_wrapper.optimizer.param_groups)
+        groups = runner.optim_wrapper.optimizer.param_groups
+        self._groups = _groups_of(self._parameters, groups) if self.warmup else []
         self._planned: list[float] = []
         if is_model_wrapper(runner.model) and not getattr(runner.model, 'find_unused_parameters', True):
             raise ValueError('FrozenBackboneHook: the processes would wait for gradients of the frozen backbone: set '

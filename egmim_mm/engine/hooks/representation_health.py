@@ -15,22 +15,22 @@ from .fixed_tiles import FixedTilesHook
 class RepresentationHealthHook(FixedTilesHook):
     """Logs whether the stages of the backbone still tell places apart, while the loss only tells that it falls.
 
-    On whole, unmasked tiles, over at most 64 places of each: effective rank, mean cosine similarity and relative
-    standard deviation of the features of every stage the backbone returns (see
+    On whole, unmasked tiles, over at most 64 places of each: effective rank (Roy & Vetterli 2007), mean cosine
+    similarity and relative standard deviation of the features of all stages, whether or not a term reads them (see
     :mod:`egmim_mm.evaluation.representation`). One log line, and the scalars ``health/stage1_effective_rank``,
     ``health/stage1_cosine``, ``health/stage1_std``, ... for the visualizer (``scalars.json``). A stage that collapses
     is warned of once. See :class:`FixedTilesHook` for when, for the data and for what is raised.
 
     Args:
-        interval: Iterations; 0 turns the hook off.
+        interval: Iterations, or a share of the run as a float; 0 turns the hook off.
         num_tiles: Tiles, spread over the training data set. The rank cannot exceed the number of places, which
-            64 tiles of 128 px or more keep above the number of channels.
+            64 tiles of 128 px keep above the 768 channels of Swin-T and 24 tiles at the 384 of nano.
         images: Image files or folders to take instead.
         size: Side of the tiles, px, a multiple of 32; by default the backbone's ``img_size``.
     """
 
     def __init__(self,
-                 interval: int = 500,
+                 interval: int | float = 500,
                  num_tiles: int = 64,
                  images: Sequence[str] | str | None = None,
                  size: int | None = None) -> None:
@@ -42,10 +42,10 @@ class RepresentationHealthHook(FixedTilesHook):
         return max(max(model.backbone.patch_embed.init_input_size) // unit, 1) * unit
 
     def look(self, runner: Runner, model: EGMIM, step: int) -> None:
-        stages = [index + 1 for index in model.backbone.out_indices]
+        stages = range(1, 1 + len(model.backbone.stages))
         places = [[] for _ in stages]
         for tile in self.tiles:  # one by one: tiles may differ in size, and memory stays small
-            for features, feature_map in zip(places, model.backbone(model_inputs(model, tile))):
+            for features, feature_map in zip(places, model.backbone.every_stage(model_inputs(model, tile))):
                 features.append(sample_positions(feature_map))
         health = {stage: feature_statistics(torch.cat(features)) for stage, features in zip(stages, places)}
 

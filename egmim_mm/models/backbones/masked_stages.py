@@ -4,6 +4,7 @@ from collections.abc import Sequence
 import torch
 from mmengine.model.weight_init import initialize, trunc_normal_
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .patch_merging import merge_tokens
 from .recomputation import replace_checkpointing
@@ -124,13 +125,22 @@ class MaskedStages:
         x, _ = self.patch_embed(gather_cells(x, places, self.cell_size))
         return self._run_stages(x, token_places(places, self.cell_size // 4))
 
-    def _run_stages(self, x: Tensor, hw_shape: tuple[int, int]) -> tuple[Tensor, ...]:
+    def every_stage(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Feature maps of all stages of whole images (B, C, H, W), to look at.
+
+        Those of ``out_indices`` as :meth:`forward` returns them, the others, which have no norm of their own,
+        normalised to mean 0 and variance 1 at each place.
+        """
+        return self._run_stages(*self.patch_embed(x), every=True)
+
+    def _run_stages(self, x: Tensor, hw_shape: tuple[int, int], every: bool = False) -> tuple[Tensor, ...]:
         x = self.drop_after_pos(x)
         outs = []
         for i in range(len(self.stages)):
             x, hw_shape = self.run_stage(i, x, hw_shape)
-            if i in self.out_indices:
-                out = getattr(self, f'norm{i}')(x).view(-1, *hw_shape, self.num_features[i])
+            if every or i in self.out_indices:
+                out = getattr(self, f'norm{i}')(x) if i in self.out_indices else F.layer_norm(x, x.shape[-1:])
+                out = out.view(-1, *hw_shape, self.num_features[i])
                 outs.append(out.permute(0, 3, 1, 2))  # channels last in memory: no copy, and what heads are faster on
         return tuple(outs)
 
@@ -139,12 +149,12 @@ class MaskedStages:
         x, merged = merge_tokens(merging, x, hw_shape)
         return x, hw_shape.merged() if isinstance(hw_shape, VisibleMap) else merged
 
-    def keep_stages(self, last: int) -> None:
-        """Drop what stage ``last`` does not need: deeper stages, other norms, mask token; return it alone."""
+    def keep_stages(self, *stages: int) -> None:
+        """Return these stages alone, and drop what they do not need: deeper stages, other norms, mask token."""
         for i in self.out_indices:
-            if i != last:
+            if i not in stages:
                 delattr(self, f'norm{i}')
-        del self.stages[last + 1:]
-        self.out_indices = (last, )
+        del self.stages[max(stages) + 1:]
+        self.out_indices = tuple(sorted(stages))
         self.mask_token = None
         self.frozen_stages = -1

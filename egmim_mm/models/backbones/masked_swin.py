@@ -64,6 +64,6 @@ class MaskedSwinTransformer(MaskedStages, SwinTransformer):
             x, hw_shape = self.merge_patches(self.stages[index - 1].downsample, x, hw_shape)
         return self.stages[index](x, hw_shape, do_downsample=False)
 
-    def keep_stages(self, last: int) -> None:
-        super().keep_stages(last)
-        self.stages[last].downsample = None
+    def keep_stages(self, *stages: int) -> None:
+        super().keep_stages(*stages)
+        self.stages[-1].downsample = None

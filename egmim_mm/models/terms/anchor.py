@@ -1,5 +1,3 @@
-import copy
-
 import torch
 from torch import Tensor, nn
 
@@ -7,6 +5,7 @@ from egmim_mm.registry import MODELS
 
 from ..losses import CosineAnchorLoss
 from .base import LossTerm, MaskedBatch
+from .teachers import copy_weights, frozen_copy
 
 
 @MODELS.register_module()
@@ -35,20 +34,12 @@ class AnchorTerm(LossTerm):
         self.loss = CosineAnchorLoss()
 
     def connect(self, backbone: nn.Module) -> None:
-        self.teacher = copy.deepcopy(backbone)
-        self.teacher.keep_stages(self.stages[0])
-        for module in self.teacher.modules():
-            for name, parameter in list(module.named_parameters(recurse=False)):
-                delattr(module, name)
-                module.register_buffer(name, parameter.detach())
+        self.teacher = frozen_copy(backbone, self.stages)
         self.train(False)
 
-    @torch.no_grad()
     def begin(self, backbone: nn.Module) -> None:
         """Take over the weights that the student has now."""
-        weights = backbone.state_dict()
-        for name, buffer in self.teacher.state_dict().items():
-            buffer.copy_(weights[name])
+        copy_weights(self.teacher, backbone)
 
     def init_weights(self) -> None:
         """Nothing: the teacher gets its weights in :meth:`begin`, and drawing some would move the random numbers."""

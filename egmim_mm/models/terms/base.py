@@ -19,8 +19,11 @@ class MaskedBatch:
         features: Stage index -> (B, C_i, H / 2^(i+2), W / 2^(i+2)), of the masked images: what the backbone returned,
             or what the decoder made of it.
         predictions: Name of a term -> its prediction, of the terms before this one in ``model.terms``.
+        known: (B, 1, H, W) bool, pixels that hold data and whose edge strength depends on such pixels alone; None:
+            all.
         encoded: Stage index -> what the backbone returned: of the visible cells alone if it encodes only these. The
             features, if left out.
+        valid: (B, 1, H, W) bool, pixels that hold data; None = all.
     """
     inputs: Tensor
     images: Tensor
@@ -29,6 +32,8 @@ class MaskedBatch:
     features: dict[int, Tensor]
     predictions: dict[str, Tensor] = field(default_factory=dict)
     encoded: dict[int, Tensor] | None = None
+    known: Tensor | None = None
+    valid: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.encoded is None:
@@ -38,6 +43,16 @@ class MaskedBatch:
     def hidden(self) -> Tensor:
         """(B, 1, H, W) float, 1 = hidden pixel."""
         return to_pixels(self.mask, self.inputs)
+
+    def hidden_at(self, size: Sequence[int]) -> Tensor:
+        """(B, 1, h, w) float of a map of ``size`` (h, w) over the image: share of each place that is hidden."""
+        return F.adaptive_avg_pool2d(self.mask[:, None].float(), tuple(size))
+
+    def data_at(self, size: Sequence[int]) -> Tensor:
+        """(B, 1, h, w) float of a map of ``size`` (h, w) over the image: 1 = every pixel of the place holds data."""
+        if self.valid is None:
+            return self.inputs.new_ones(len(self.inputs), 1, *size)
+        return 1 - F.adaptive_max_pool2d((~self.valid).float(), tuple(size))
 
 
 class LossTerm(BaseModule):
@@ -78,8 +93,21 @@ class LossTerm(BaseModule):
     def begin(self, backbone: nn.Module) -> None:
         """The backbone has the weights that the run starts from."""
 
+    def advance(self, backbone: nn.Module, iteration: int, max_iters: int) -> None:
+        """A step of the optimizer begins, whatever number of parts its images are computed in.
+
+        Args:
+            backbone: With the weights that ``iteration`` steps have made.
+            iteration: Steps done.
+            max_iters: Steps of the run.
+        """
+
     def predict(self, batch: MaskedBatch) -> Tensor | None:
         """Prediction from ``batch.features``; None if the term compares features themselves."""
+
+    def constant_losses(self, batch: MaskedBatch) -> dict[str, Tensor]:
+        """Losses of predicting the best constant of each image, by name; none where the term has no such zero."""
+        return {}
 
     def losses(self, prediction: Tensor | None, batch: MaskedBatch) -> dict[str, Tensor]:
         """Scalars by name, without the weight: the mean over samples, 0 for a sample with nothing hidden."""

@@ -2,6 +2,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from egmim_mm.edges import image_quantile
 from egmim_mm.registry import MODELS
 
 from .base import LossTerm, MaskedBatch
@@ -53,6 +54,11 @@ class PixelTerm(LossTerm):
         super().__init__(init_cfg=init_cfg)
         self.loss = MODELS.build(loss or dict(type='egmim_mm.EdgeWeightedL1Loss', gamma=gamma))
 
+    @property
+    def reads_edges(self) -> bool:
+        """Whether edges weigh more."""
+        return getattr(self.loss, 'gamma', 1.0) > 0
+
     def connect(self, backbone: nn.Module) -> None:
         self.head = EdgeWeightedReconstructionHead(
             backbone.num_features[3], out_channels=backbone.patch_embed.projection.in_channels)
@@ -63,3 +69,11 @@ class PixelTerm(LossTerm):
 
     def losses(self, prediction: Tensor, batch: MaskedBatch) -> dict[str, Tensor]:
         return dict(pixel=self.loss(prediction, batch.inputs, batch.hidden, batch.edge))
+
+    def constant_losses(self, batch: MaskedBatch) -> dict[str, Tensor]:
+        """Of the median of the hidden pixels of each band and image, looked at on one pixel of every token."""
+        inputs, hidden, edge = (x[..., 2::4, 2::4] for x in (batch.inputs, batch.hidden, batch.edge))
+        bands = inputs.float().flatten(0, 1)[:, None]  # (B C, 1, h, w)
+        counted = hidden.bool().expand_as(inputs).flatten(0, 1)[:, None]
+        constant = image_quantile(bands, 0.5, counted).view(*inputs.shape[:2], 1, 1)
+        return dict(pixel=self.loss(constant.expand_as(inputs), inputs, hidden, edge))

@@ -5,7 +5,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from egmim_mm.edges import hog
+from egmim_mm.edges import hog, image_quantile
 from egmim_mm.registry import MODELS
 
 from .base import LossTerm, MaskedBatch
@@ -82,12 +82,39 @@ class StructureTerm(LossTerm):
         return self.head([batch.features[0], batch.features[1]])
 
     def losses(self, prediction: Tensor, batch: MaskedBatch) -> dict[str, Tensor]:
-        hidden = batch.mask[:, None].float()
-        strength = F.avg_pool2d(batch.edge, batch.edge.shape[-1] // hidden.shape[-1])
-        losses = dict(edge=self.edge_loss(prediction[:, :1], strength, hidden, hidden))
+        strength, counted = self._edge_target(batch)
+        losses = dict(edge=self.edge_loss(prediction[:, :1], strength, counted, counted))
         if self.hog_loss is not None:
-            cells = hog(batch.images, self.hog_bins, self.hog_cell)
-            losses['hog'] = self.hog_loss(
-                F.adaptive_avg_pool2d(prediction[:, 1:], cells.shape[-2:]), cells,
-                F.adaptive_avg_pool2d(hidden, cells.shape[-2:]))
+            cells, share = self._hog_target(batch)
+            losses['hog'] = self.hog_loss(F.adaptive_avg_pool2d(prediction[:, 1:], cells.shape[-2:]), cells, share)
         return losses
+
+    def constant_losses(self, batch: MaskedBatch) -> dict[str, Tensor]:
+        """Of the median edge strength, and of the mean HOG, of the hidden cells of each image."""
+        strength, counted = self._edge_target(batch)
+        constant = image_quantile(strength, 0.5, counted > 0)
+        losses = dict(edge=self.edge_loss(constant.expand_as(strength), strength, counted, counted))
+        if self.hog_loss is not None:
+            cells, share = self._hog_target(batch)
+            total = share.sum((2, 3), keepdim=True).clamp(min=torch.finfo(share.dtype).tiny)
+            constant = (cells * share).sum((2, 3), keepdim=True) / total
+            losses['hog'] = self.hog_loss(constant.expand_as(cells), cells, share)
+        return losses
+
+    @staticmethod
+    def _edge_target(batch: MaskedBatch) -> tuple[Tensor, Tensor]:
+        """Edge strength of the tokens (B, 1, h, w), and 1 where it is to be predicted."""
+        hidden = batch.mask[:, None].float()
+        return F.avg_pool2d(batch.edge, batch.edge.shape[-1] // hidden.shape[-1]), _whole(batch.known, hidden)
+
+    def _hog_target(self, batch: MaskedBatch) -> tuple[Tensor, Tensor]:
+        """HOG of the cells (B, bins, h, w), and the share of each (B, 1, h, w) that is to be predicted."""
+        cells = hog(batch.images, self.hog_bins, self.hog_cell)
+        return cells, _whole(batch.known, F.adaptive_avg_pool2d(batch.mask[:, None].float(), cells.shape[-2:]))
+
+
+def _whole(known: Tensor | None, hidden: Tensor) -> Tensor:
+    """(B, 1, h, w) hidden shares of cells, 0 where a pixel of the cell is not ``known``: the seam of no data."""
+    if known is None:
+        return hidden
+    return hidden * (F.adaptive_max_pool2d((~known).float(), hidden.shape[-2:]) == 0)

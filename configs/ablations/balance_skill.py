@@ -1,0 +1,3 @@
+_base_ = './base.py'
+
+model = dict(balance=dict(type='egmim_mm.SkillBalance'))
