@@ -6,12 +6,12 @@ But the model is built once, and each test image goes through the frozen backbon
 import copy
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
@@ -24,14 +24,24 @@ from egmim_mm.checkpoints.lineage import describe_source
 from egmim_mm.checks import check_labels
 from egmim_mm.datasets.plain_tiles import build_training_data, without_augmentation
 from egmim_mm.datasets.samplers import LabelBudgetSampler
-from egmim_mm.engine.readout_fitting import LabelledDataset, fit_readout
+from egmim_mm.engine.readout_fitting import (
+    FittedReadout,
+    LabelledDataset,
+    check_classes,
+    count_cells,
+    draw_cells,
+    fit_groups,
+    groups_of,
+)
 from egmim_mm.evaluation.protocol import describe_labels, describe_split, evaluated_part
 from egmim_mm.evaluation.results_document import describe_evaluation, results_document
 from egmim_mm.models import ReadoutHead
 from egmim_mm.precision import autocast_for
+from egmim_mm.readout import balanced_shares
 from egmim_mm.records.provenance import device_description, write_json
 from egmim_mm.registry import DATASETS, MODELS
 
+from .features_once import features_once
 from .frozen_backbone import SCRATCH
 
 __all__ = ['Choice', 'read_out', 'readout_model']
@@ -86,7 +96,7 @@ def read_out(cfg: Config, source: str, choices: Sequence[Choice], out_dir: str |
         source: See :func:`readout_model`.
         choices: Budgets and label seeds. A choice with results of the same settings in its folder is not made again.
         out_dir: For each choice a folder with ``results.json`` and ``per_image.npz``, for ``compare``.
-        seed: Of random weights. The cells of a choice are drawn with its label seed, as a training with both does.
+        seed: Of the cells, and of random weights, as ``--seed`` of a training.
         device: Where to compute.
 
     Returns:
@@ -103,32 +113,51 @@ def read_out(cfg: Config, source: str, choices: Sequence[Choice], out_dir: str |
         made, missing, trainings = {}, [], {}
         for choice in choices:
             sampler = _sampler(cfg, data, choice)
-            trainings[choice] = _describe(cfg, data, sampler, seed if weights is None else None)
+            trainings[choice] = _describe(cfg, data, sampler, seed)
             folder = Path(out_dir, choice.folder)
             known = _recorded(folder, trainings[choice], weights, evaluated_part(cfg, 'test'))
             if known is None:
                 missing.append((choice, sampler))
             else:
                 made[choice] = known
-        heads, times = {}, {}
-        context = _precision(cfg, device)
-        for choice, sampler in track(missing, 'classifiers', disable=not missing):
-            start = time.monotonic()
+        for _, sampler in missing:
             check_labels(data, sampler)
-            with context():
-                fitted = fit_readout(model, LabelledDataset(plain, sampler.members), cfg.train_cfg.cells,
-                                     _classifiers(cfg), cfg.train_cfg.get('window', 1024), choice.label_seed)
-            model.decode_head.set_classifiers(fitted.classifiers, fitted.seen)
+        context, start = _precision(cfg, device), time.monotonic()
+        with context():
+            fitted = _fit_all(cfg, model, plain, {choice: sampler.members for choice, sampler in missing}, seed)
+        fitting_s = (time.monotonic() - start) / max(1, len(missing))
+        heads = {}
+        for choice, found in fitted.items():
+            model.decode_head.set_classifiers(found.classifiers, found.seen)
             heads[choice] = {key: value.clone() for key, value in model.decode_head.state_dict().items()}
-            times[choice] = time.monotonic() - start
         for choice, evaluation in _evaluate(cfg, model, heads, out_dir, context).items():
             document = results_document(
                 'test', evaluation, trainings[choice], train_losses={}, backbone_source=weights, checkpoint=None,
-                training_s=times[choice], device=device_description(torch.device(device)), config=cfg.filename,
+                training_s=fitting_s, device=device_description(torch.device(device)), config=cfg.filename,
                 training_ended=None, strategy='read-out')
             write_json(Path(out_dir, choice.folder, 'results.json'), document)
             made[choice] = document['metrics']
     return {choice: made[choice] for choice in choices}
+
+
+def _fit_all(cfg: Config, model: nn.Module, plain: Any, members: Mapping[Choice, Sequence[int]],
+             seed: int) -> dict[Choice, FittedReadout]:
+    """As ``fit_readout`` for each choice, but the features of a tile are computed once for all."""
+    if not members:
+        return {}
+    window, cells = cfg.train_cfg.get('window', 1024), cfg.train_cfg.cells
+    used = sorted({member for own in members.values() for member in own})
+    tiles = LabelledDataset(plain, used)
+    counts = count_cells(tiles, model.decode_head.num_classes, window)
+    rows = {choice: [used.index(member) for member in own] for choice, own in members.items()}
+    shares, wanted = {}, np.zeros_like(counts)
+    for choice, own in rows.items():
+        check_classes(counts[own], [tiles.names[row] for row in own])
+        shares[choice] = balanced_shares(counts[own], cells)
+        wanted[own] = np.maximum(wanted[own], shares[choice])
+    drawn = draw_cells(model, tiles, wanted, window, seed)
+    return {choice: fit_groups([drawn[row] for row in own], shares[choice], groups_of(model.decode_head),
+                               _classifiers(cfg)) for choice, own in track(rows.items(), 'classifiers')}
 
 
 def _classifiers(cfg: Config) -> list[dict[str, Any]]:
@@ -152,11 +181,10 @@ def _sampler(cfg: Config, data: Any, choice: Choice) -> LabelBudgetSampler | Sim
 
 
 def _describe(cfg: Config, data: Any, sampler: LabelBudgetSampler | SimpleNamespace,
-              random_seed: int | None) -> dict[str, Any]:
+              seed: int) -> dict[str, Any]:
     """The training half of the protocol; two choices with the same are the same read-out of a backbone."""
     return dict(classes=list(data.metainfo['classes']), split=describe_split(cfg.train_dataloader.dataset, data),
-                labels=describe_labels(None, sampler), seed=sampler.seed,
-                random_weights_seed=random_seed,
+                labels=describe_labels(None, sampler), seed=seed,
                 settings=dict(model=cfg.model.to_dict(), train_cfg=cfg.train_cfg.to_dict()))
 
 
@@ -211,38 +239,3 @@ def _evaluate(cfg: Config, model: nn.Module, heads: Mapping[Choice, Mapping[str,
         found[choice] = dict(describe_evaluation(evaluator, dataset, settings, metrics, folder),
                              part=evaluated_part(cfg, 'test'), evaluation_s=(time.monotonic() - start) / len(heads))
     return found
-
-
-@contextmanager
-def features_once(model: nn.Module) -> Iterator[Callable]:
-    """Within, ``model.extract_feat`` computes the windows of an image once for several heads, which ask in one order.
-
-    Yields:
-        A context manager for one image; it yields what is called before each head.
-    """
-    computed = model.extract_feat
-    maps, place = [], 0
-
-    def remembered(inputs: Tensor) -> tuple[Tensor, ...]:
-        nonlocal place
-        if place == len(maps):
-            maps.append(computed(inputs))
-        place += 1
-        return maps[place - 1]
-
-    def again() -> None:
-        nonlocal place
-        place = 0
-
-    @contextmanager
-    def image() -> Iterator[Callable[[], None]]:
-        try:
-            yield again
-        finally:
-            maps.clear()
-
-    model.extract_feat = remembered
-    try:
-        yield image
-    finally:
-        del model.extract_feat

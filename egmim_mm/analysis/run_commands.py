@@ -17,11 +17,10 @@ def _readouts_options(parser: argparse.ArgumentParser) -> None:
     tiles.add_argument('--splits', nargs='+', metavar='FILE', help='labelled tiles by name: files <what>_seed<N>.txt, '
                        'as tools/label_budget.py writes them')
     parser.add_argument('--label-seeds', nargs='+', type=int, default=[0, 1, 2, 3, 4], metavar='SEED',
-                        help='with --budgets: which tiles, and which of their cells are learned from '
-                        '(default: 0 1 2 3 4)')
+                        help='with --budgets: which tiles are labelled (default: 0 1 2 3 4)')
     parser.add_argument('--preset', default='read-out', metavar='NAME', help='one that is a read-out '
                         '(default: %(default)s)')
-    parser.add_argument('--seed', type=int, default=0, help='of random weights')
+    parser.add_argument('--seed', type=int, default=0, help='of the cells that are learned from, and of random weights')
     add_device(parser)
     add_dev(parser)
     add_cfg_options(parser)

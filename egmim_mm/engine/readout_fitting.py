@@ -95,11 +95,16 @@ def fit_readout(model: nn.Module, tiles: LabelledDataset, cells: int, classifier
     head: ReadoutHead = model.decode_head
     counts = count_cells(tiles, head.num_classes, window)
     shares = balanced_shares(counts, cells)
+    check_classes(counts, tiles.names)
+    return fit_groups(draw_cells(model, tiles, shares, window, seed), shares, groups_of(head), classifiers)
+
+
+def check_classes(counts: np.ndarray, names: Sequence[str]) -> None:
+    """Raise a ValueError if the (n, K) labelled cells of tiles are of fewer than two classes."""
     if (counts.sum(0) > 0).sum() < 2:
         held = 'one class' if counts.any() else 'no labelled pixel'
-        raise ValueError(f'the labels of {", ".join(tiles.names[:5])} hold {held}: a read-out learns from two classes '
+        raise ValueError(f'the labels of {", ".join(names[:5])} hold {held}: a read-out learns from two classes '
                          'or more; label other tiles, or give a larger budget')
-    return fit_groups(draw_cells(model, tiles, shares, window, seed), shares, groups_of(head), classifiers)
 
 
 def count_cells(tiles: LabelledDataset, classes: int, window: int) -> np.ndarray:
