@@ -41,8 +41,9 @@ def main() -> None:
     with user_errors('Interrupted: the test is not finished, give the same command again'):
         checkpoint = resolve_source(args.checkpoint)
         beside = None if is_url(args.checkpoint) else str(Path(checkpoint).parent)
-        cfg = load_config(args.config, args.work_dir or beside, args.cfg_options, args.dev, trained=checkpoint,
-                          trust=args.trust_checkpoint)
+        # what is trusted may run code when it is read: once is enough
+        cfg = load_config(args.config, args.work_dir or beside, args.cfg_options, args.dev,
+                          trained=None if args.trust_checkpoint else checkpoint)
         cfg.load_from = str(checkpoint)
         cfg.trust_checkpoint = args.trust_checkpoint
         check_testing(cfg)

@@ -131,7 +131,8 @@ def describe_progress(runner: Runner, iteration: int) -> dict[str, float | None]
     # an iteration of MMEngine's loop is one part of a step
     parts = 1 if hasattr(runner.train_loop, 'shares') else batch['accumulation']
     seen = batch['global_batch'] and batch['global_batch'] * iteration // parts
-    floor = runner.message_hub.runtime_info.get('edge_floor')  # of EdgeFloorHook
+    hub = getattr(runner, 'message_hub', None)
+    floor = hub and hub.runtime_info.get('edge_floor')  # of EdgeFloorHook
     return dict(optimizer_steps=-(-iteration // parts), images_seen=seen, **({} if floor is None else
                                                                             dict(edge_floor=floor)))
 

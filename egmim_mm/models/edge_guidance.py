@@ -42,7 +42,7 @@ class EdgePrior(nn.Module):
         if not self.is_measured and (isinstance(floor, str) or not 0 <= floor < float('inf')):
             raise ValueError(f"floor = {floor!r} of the edge prior must be 0 or more, or 'auto'")
         self.operator = operator
-        self._floor = None if self.is_measured else floor  # None: look at the buffer
+        self._floor = LEAST_FLOOR if self.is_measured else floor
         if self.is_measured:
             self.register_buffer('measured_floor', torch.zeros(()))  # 0 = not yet
         self.options = operator_options(operator, **options)
@@ -50,8 +50,6 @@ class EdgePrior(nn.Module):
     @property
     def floor(self) -> float:
         """The floor in use."""
-        if self._floor is None:  # once: looking at the buffer makes a GPU wait
-            self._floor = float(self.measured_floor) or LEAST_FLOOR
         return self._floor
 
     def set_floor(self, floor: float) -> None:
@@ -62,9 +60,9 @@ class EdgePrior(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args) -> None:
         if self.is_measured:
-            self._floor = None
             # models from before there was a measured floor had the default, which 0 stands for
-            state_dict.setdefault(f'{prefix}measured_floor', torch.zeros(()))
+            saved = state_dict.setdefault(f'{prefix}measured_floor', torch.zeros(()))
+            self._floor = float(saved) or LEAST_FLOOR  # here, not from the buffer, for which a GPU would wait
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def forward(self, images: Tensor, valid: Tensor | None = None) -> Tensor:

@@ -55,7 +55,7 @@ def test_pretraining_leaves_pictures_and_health(run):
     pictures = [path.name for path in run.glob('*/vis_data/vis_image/*.png')]
     assert sorted(pictures) == ['reconstruction_0.png', 'reconstruction_2.png']
     (scalars, ) = run.glob('*/vis_data/scalars.json')
-    assert scalars.read_text().count('health/stage4_effective_rank') == 2
+    assert scalars.read_text().count('health/stage4_effective_rank') == 3  # start, both steps
     (log, ) = run.glob('*/*.log')
     assert 'Features after 2 iterations: stage 1 rank' in log.read_text()
 
