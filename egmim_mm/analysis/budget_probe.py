@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from egmim_mm.evaluation.confusion import segmentation_scores
-from egmim_mm.readout.balanced_sample import balanced_shares, draw_places, tile_generator
+from egmim_mm.readout.balanced_sample import draw_places, shares_of_groups, tile_generator
 from egmim_mm.readout.cells import majority_labels, values_at
 from egmim_mm.readout.linear import channel_statistics, fit_logistic
 
@@ -50,12 +50,11 @@ def probe_choices(backbone: nn.Module, choices: Mapping[str, Sequence[str]], rea
     batches = {name: lambda name=name: crop_batches([read_tile(name)], preprocess, crop, batch_size) for name in tiles}
     counts = np.stack([_class_cells(batches[name](), number) for name in tiles])
     rows = {choice: [place[name] for name in names] for choice, names in choices.items()}
-    shares = {choice: balanced_shares(counts[own], samples) for choice, own in rows.items()}
-    wanted = np.zeros_like(counts)
-    for choice, own in rows.items():
+    each, wanted = shares_of_groups(counts, list(rows.values()), samples)
+    shares = dict(zip(rows, each))
+    for choice in rows:
         if not shares[choice].any():
             raise ValueError(f'the labelled tiles of {choice} have no labelled pixel: {", ".join(choices[choice])}')
-        wanted[own] = np.maximum(wanted[own], shares[choice])
     drawn = [_draw(backbone, batches[name](), wanted[place[name]], tile_generator(seed, name), device)
              for name in tiles]
     classifiers = {choice: _fit([drawn[tile] for tile in own], shares[choice], l2) for choice, own in rows.items()}

@@ -11,7 +11,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
@@ -37,7 +36,7 @@ from egmim_mm.evaluation.protocol import describe_labels, describe_split, evalua
 from egmim_mm.evaluation.results_document import describe_evaluation, results_document
 from egmim_mm.models import ReadoutHead
 from egmim_mm.precision import autocast_for
-from egmim_mm.readout import balanced_shares
+from egmim_mm.readout import shares_of_groups
 from egmim_mm.records.provenance import device_description, write_json
 from egmim_mm.registry import DATASETS, MODELS
 
@@ -150,14 +149,12 @@ def _fit_all(cfg: Config, model: nn.Module, plain: Any, members: Mapping[Choice,
     tiles = LabelledDataset(plain, used)
     counts = count_cells(tiles, model.decode_head.num_classes, window)
     rows = {choice: [used.index(member) for member in own] for choice, own in members.items()}
-    shares, wanted = {}, np.zeros_like(counts)
-    for choice, own in rows.items():
+    for own in rows.values():
         check_classes(counts[own], [tiles.names[row] for row in own])
-        shares[choice] = balanced_shares(counts[own], cells)
-        wanted[own] = np.maximum(wanted[own], shares[choice])
+    shares, wanted = shares_of_groups(counts, list(rows.values()), cells)
     drawn = draw_cells(model, tiles, wanted, window, seed)
-    return {choice: fit_groups([drawn[row] for row in own], shares[choice], groups_of(model.decode_head),
-                               _classifiers(cfg)) for choice, own in track(rows.items(), 'classifiers')}
+    return {choice: fit_groups([drawn[row] for row in own], share, groups_of(model.decode_head), _classifiers(cfg))
+            for (choice, own), share in track(list(zip(rows.items(), shares)), 'classifiers')}
 
 
 def _classifiers(cfg: Config) -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ def parse_run_args(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 def load_config(path: str, work_dir: str | None = None, options: dict | None = None, dev: bool = False,
                 budget: str | None = None, preset: str | None = None, select: str | None = None,
-                trained: str | Path | None = None, trust: bool = False) -> Config:
+                trained: str | Path | None = None) -> Config:
     """Read a config, apply the options of the command line and settle the work dir (``work_dirs/<config name>``).
 
     Args:
@@ -42,7 +42,6 @@ def load_config(path: str, work_dir: str | None = None, options: dict | None = N
         select: ``--select``, which goes with a budget alone; see :func:`~.preset_selection.select_preset`.
         trained: Checkpoint file that will be tested, see
             :func:`~egmim_mm.checkpoints.recorded_config.take_preset_model`.
-        trust: Unpickle everything in it.
 
     Raises:
         LaunchError: An option whose name nothing would read, or as the functions above.
@@ -57,7 +56,7 @@ def load_config(path: str, work_dir: str | None = None, options: dict | None = N
     elif preset is not None:
         raise LaunchError(f'--preset {preset} says how to train with a --budget: give both')
     if trained is not None:
-        take_preset_model(cfg, read_checkpoint(trained, trust), trained)
+        take_preset_model(cfg, read_checkpoint(trained), trained)
     if options:
         check_option_names(cfg, options)
         if 'optim_wrapper.optimizer.lr' in options and 'lr_factor_from_scratch' in cfg:

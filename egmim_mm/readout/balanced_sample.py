@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ['balanced_shares', 'draw_places', 'tile_generator']
+__all__ = ['balanced_shares', 'draw_places', 'shares_of_groups', 'tile_generator']
 
 
 def balanced_shares(counts: np.ndarray, total: int) -> np.ndarray:
@@ -34,6 +34,25 @@ def balanced_shares(counts: np.ndarray, total: int) -> np.ndarray:
         order = np.argsort(shares[:, index] - exact[:, index], kind='stable')  # largest remainder first
         shares[order[:missing], index] += 1
     return shares
+
+
+def shares_of_groups(counts: np.ndarray, groups: Sequence[Sequence[int]],
+                     total: int) -> tuple[list[np.ndarray], np.ndarray]:
+    """What each of several groups of tiles learns from, and what has to be drawn for all of them together.
+
+    Args:
+        counts: (N, K) integers, labelled pixels of each class in each tile.
+        groups: Tiles of each group.
+        total: Size of the sample of a group, at most.
+
+    Returns:
+        For each group (n, K) integers, see :func:`balanced_shares`, of its tiles; and (N, K), the most that a group
+        takes from each tile.
+    """
+    shares, wanted = [balanced_shares(counts[list(group)], total) for group in groups], np.zeros_like(counts)
+    for group, own in zip(groups, shares):
+        wanted[list(group)] = np.maximum(wanted[list(group)], own)
+    return shares, wanted
 
 
 def tile_generator(seed: int, name: str) -> np.random.Generator:

@@ -3,7 +3,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .balanced_sample import balanced_shares
+from .balanced_sample import shares_of_groups
 
 __all__ = ['MAX_FOLDS', 'fold_shares', 'folds_of', 'kept_in']
 
@@ -34,9 +34,4 @@ def fold_shares(counts: np.ndarray, folds: Sequence[Sequence[int]],
         For each fold (kept, K) integers, see :func:`~.balanced_sample.balanced_shares`, of the tiles that it keeps;
         and (N, K), the most that a fold takes from each tile.
     """
-    shares, wanted = [], np.zeros_like(counts)
-    for fold in folds:
-        kept = kept_in(fold, len(counts))
-        shares.append(balanced_shares(counts[kept], total))
-        wanted[kept] = np.maximum(wanted[kept], shares[-1])
-    return shares, wanted
+    return shares_of_groups(counts, [kept_in(fold, len(counts)) for fold in folds], total)
