@@ -144,7 +144,7 @@ def timm_weights(tmp_path_factory):
     """Files with random weights of two networks of timm, by name."""
     timm = pytest.importorskip('timm')
     files = {}
-    for name in ('vit_tiny_patch16_224', 'convnext_atto'):
+    for name in ('vit_tiny_patch16_224', 'convnext_atto', 'tf_efficientnet_lite0'):
         torch.manual_seed(0)
         files[name] = str(tmp_path_factory.mktemp('timm') / f'{name}.pth')
         torch.save(timm.create_model(name).state_dict(), files[name])
@@ -152,7 +152,8 @@ def timm_weights(tmp_path_factory):
 
 
 @pytest.mark.parametrize('name, scale, grid', [
-    ('vit_tiny_patch16_224', 1.0, 4), ('vit_tiny_patch16_224', 2.0, 8), ('convnext_atto', 2.0, 4)])
+    ('vit_tiny_patch16_224', 1.0, 4), ('vit_tiny_patch16_224', 2.0, 8), ('convnext_atto', 2.0, 4),
+    ('tf_efficientnet_lite0', 2.0, 4)])
 def test_network_of_timm(taught, normalized, timm_weights, name, scale, grid):
     import timm
     model = taught(teacher=dict(type='timm', name=name, weights=timm_weights[name], scale=scale), stages=(2, ))

@@ -96,10 +96,11 @@ class TimmTeacher(nn.Module):
         self.network, self.scale = network, scale
         patch = getattr(getattr(network, 'patch_embed', None), 'patch_size', 32)
         self.patch = patch if isinstance(patch, int) else patch[0]
-        self.channels = network.num_features
         self.register_buffer('mean', mean)
         self.register_buffer('std', std)
         freeze(self, saved=False)
+        with torch.no_grad():  # num_features is the width after a last convolution that maps do not have
+            self.channels = self(torch.zeros(1, 3, 64, 64)).shape[1]
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) RGB in [0, 1] -> (B, channels, h, w), after the network's last norm where it has one."""
