@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from egmim_mm.edges.paths import corner_maximum, path_maximum, straight_offsets
 from egmim_mm.models import EdgeAffinityTerm, MaskedBatch
+from egmim_mm.models.terms.affinity import edges_of
 
 BACKBONE = SimpleNamespace(num_features=[8, 16, 32, 64])
 
@@ -89,7 +90,7 @@ def test_controls_take_other_edges():
     assert uniform == value(connected(), made(torch.zeros_like(edge), features))
     torch.manual_seed(0)
     edge = torch.rand(2, 1, 64, 64)
-    shuffled = connected(edges='shuffled')._edges_of(edge)
+    shuffled = edges_of(edge, 'shuffled')
     cells = [F.unfold(e, 16, stride=16).transpose(1, 2) for e in (edge, shuffled)]
     for a, b in zip(*cells):
         assert sorted(map(tuple, a.tolist())) == sorted(map(tuple, b.tolist())) and not torch.equal(a, b)

@@ -9,6 +9,7 @@ import torch
 from egmim_terms import PIXEL
 from torch.nn import functional as F
 
+from egmim_mm.edges import upsample_by_edges
 from egmim_mm.models import EGMIM, MaskedBatch, TeacherTerm
 
 IMAGES = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -123,6 +124,40 @@ def test_start_never_moves_and_learns_nothing(taught, normalized):
     assert not any(m.training for m in term.teacher.modules())
     assert all(torch.equal(v, before[k]) for k, v in term.teacher.state_dict().items())
     assert {n.split('.')[0] for n, _ in term.named_parameters()} == {'project'}
+
+
+def test_settings_that_say_nothing():
+    with pytest.raises(ValueError, match='its last map alone, leave source=2 out'):
+        TeacherTerm(dict(type='timm', name='x', weights='y'), source=2)
+    with pytest.raises(ValueError, match="guide='own' brings the map of one stage to finer ones: name it, source=2"):
+        TeacherTerm('ema', guide='own')
+    with pytest.raises(ValueError, match="guide must be one of None, own, other, shuffled, uniform, got 'edges'"):
+        TeacherTerm('ema', source=2, guide='edges')
+
+
+@pytest.mark.parametrize('guide', [None, 'own', 'other', 'uniform'])
+def test_deep_map_brought_to_a_finer_stage_by_edges(taught, normalized, guide):
+    model = taught(teacher='start', source=2, guide=guide, stages=(0, 1, 2), on='all', every=1)
+    batch = model.encode(normalized(IMAGES, model))
+    term = model.terms['teacher_start']
+    whole, found = term.teacher(batch.inputs)[0], term.targets(batch)
+    edge = {'own': batch.edge, 'other': batch.edge.flip(0), 'uniform': 0 * batch.edge}.get(guide)
+    for i, target in found.items():
+        expected = F.interpolate(whole, size=target.shape[-2:], mode='bilinear')
+        if guide and i < 2:
+            expected = upsample_by_edges(whole, edge, target.shape[-2:])
+        expected = expected - expected.mean((2, 3), keepdim=True)
+        torch.testing.assert_close(target, expected / (expected.square().mean((2, 3), keepdim=True) + 1e-5).sqrt(),
+                                   rtol=1e-3, atol=1e-3)
+    model.loss(normalized(IMAGES, model))['loss_teacher_start'].backward()
+    assert all(project.weight.grad.any() for project in term.project.values())
+
+
+def test_channels_normalised_over_the_batch(taught, normalized):
+    model = taught(teacher='start', normalize='batch', on='all', every=1)
+    target = model.terms['teacher_start'].targets(model.encode(normalized(IMAGES, model)))[2]
+    assert torch.allclose(target.mean((0, 2, 3)), torch.zeros(target.shape[1]), atol=1e-5)
+    assert target.mean((2, 3)).abs().max() > 0.1  # images differ
 
 
 @pytest.mark.parametrize('name', ['egmim_swin-tiny', 'egmim_swinv2-tiny', 'egmim_swin-nano_visible'])

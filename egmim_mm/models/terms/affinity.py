@@ -10,9 +10,35 @@ from egmim_mm.registry import MODELS
 
 from .base import LossTerm, MaskedBatch
 
-_EDGES = ('own', 'other', 'shuffled', 'uniform')
+EDGES = ('own', 'other', 'shuffled', 'uniform')
 _FORMS = ('bce', 'margin')
 _CELL = 16  # px, of shuffled edges: the cells of the default mask
+
+
+def edges_of(edge: Tensor, which: str) -> Tensor:
+    """The edge strength that a term uses, or one of its controls.
+
+    Args:
+        edge: (B, 1, H, W) edge strength.
+        which: ``own``; ``other``, that of the next image of the batch; ``shuffled``, the own with cells of 16 px in
+            random order; ``uniform``, 0 everywhere.
+
+    Raises:
+        ValueError: ``other`` with a single image.
+    """
+    if which == 'own':
+        return edge
+    if which == 'uniform':
+        return torch.zeros_like(edge)
+    if which == 'other':
+        if len(edge) == 1:
+            raise ValueError("edges='other' takes the edges of the next image, but one image is computed at a time: "
+                             'raise train_cfg.max_batch_per_process to 2 or more')
+        return edge.roll(1, 0)
+    batch, _, height, width = edge.shape
+    cells = F.unfold(edge, _CELL, stride=_CELL)  # (B, 256, cells)
+    order = torch.rand(batch, 1, cells.shape[-1], device=edge.device).argsort(-1)
+    return F.fold(cells.gather(2, order.expand_as(cells)), (height, width), _CELL, stride=_CELL)
 
 
 @MODELS.register_module()
@@ -65,8 +91,8 @@ class EdgeAffinityTerm(LossTerm):
                  weight: float = 0.5,
                  init_cfg: dict | None = None) -> None:
         super().__init__(weight, init_cfg)
-        if edges not in _EDGES or form not in _FORMS:
-            raise ValueError(f'EdgeAffinityTerm: edges must be one of {", ".join(_EDGES)} and form one of '
+        if edges not in EDGES or form not in _FORMS:
+            raise ValueError(f'EdgeAffinityTerm: edges must be one of {", ".join(EDGES)} and form one of '
                              f'{", ".join(_FORMS)}, got {edges!r} and {form!r}')
         if not 0 <= low < high <= 1:
             raise ValueError(f'EdgeAffinityTerm: 0 <= low < high <= 1 must hold, got low={low} and high={high}')
@@ -91,7 +117,7 @@ class EdgeAffinityTerm(LossTerm):
                 for i, x in found.items()}
 
     def losses(self, prediction: dict[int, Tensor], batch: MaskedBatch) -> dict[str, Tensor]:
-        corners = corner_maximum(self._edges_of(batch.edge))
+        corners = corner_maximum(edges_of(batch.edge, self.edges))
         known = batch.valid if batch.known is None else batch.known  # at the seam of no data the prior is 0, not flat
         missing = None if known is None else corner_maximum((~known).float())
         parts = []
@@ -99,21 +125,6 @@ class EdgeAffinityTerm(LossTerm):
             data = None if missing is None else batch.data_at(x.shape[1:3])[:, 0]
             parts.append(self._stage_loss(x, batch.edge.shape[-1] // x.shape[2], corners, missing, data))
         return dict(affinity=torch.stack(parts).mean())
-
-    def _edges_of(self, edge: Tensor) -> Tensor:
-        if self.edges == 'own':
-            return edge
-        if self.edges == 'uniform':
-            return torch.zeros_like(edge)
-        if self.edges == 'other':
-            if len(edge) == 1:
-                raise ValueError("EdgeAffinityTerm(edges='other') takes the edges of the next image, but one image is "
-                                 'computed at a time: raise train_cfg.max_batch_per_process to 2 or more')
-            return edge.roll(1, 0)
-        batch, _, height, width = edge.shape
-        cells = F.unfold(edge, _CELL, stride=_CELL)  # (B, 256, cells)
-        order = torch.rand(batch, 1, cells.shape[-1], device=edge.device).argsort(-1)
-        return F.fold(cells.gather(2, order.expand_as(cells)), (height, width), _CELL, stride=_CELL)
 
     def _stage_loss(self, x: Tensor, stride: int, corners: Tensor, missing: Tensor | None,
                     data: Tensor | None) -> Tensor:

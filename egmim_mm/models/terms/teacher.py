@@ -6,8 +6,10 @@ from mmengine.model import ModuleDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from egmim_mm.edges.geodesic import upsample_by_edges
 from egmim_mm.registry import MODELS
 
+from .affinity import EDGES, edges_of
 from .base import LossTerm, MaskedBatch
 from .teachers import TimmTeacher, copy_weights, frozen_copy
 
@@ -34,7 +36,13 @@ class TeacherTerm(LossTerm):
         on: Which places: ``masked``, ``visible`` or ``all``.
         loss: ``cosine``, 1 - cos(prediction, target), or ``smooth_l1``, averaged over the channels.
         normalize: Of the target: ``instance``, each channel over the places of an image, so that a constant tells
-            nothing, or ``layer``, each place over its channels (data2vec).
+            nothing; ``batch``, each channel over all places of a process's images, so that what is the same everywhere
+            in an image counts; or ``layer``, each place over its channels (data2vec).
+        source: Stage of the student as teacher whose map is the target of every stage; None = the same stage. A teacher
+            of timm has its last map alone.
+        guide: How a map of the teacher is brought to a stage that is finer: None, bilinear; ``own``, along paths that
+            cross no edge (:func:`~egmim_mm.edges.upsample_by_edges`). Its controls are ``other``, ``shuffled`` and
+            ``uniform``, see :class:`EdgeAffinityTerm`.
         every: The teacher looks at every so many images of a batch alone, the first and so on; its forward pass on all
             of them costs about a third of a step.
         momentum: m, for ``ema``.
@@ -53,6 +61,8 @@ class TeacherTerm(LossTerm):
                  on: str = 'masked',
                  loss: str = 'cosine',
                  normalize: str = 'instance',
+                 source: int | None = None,
+                 guide: str | None = None,
                  every: int = 2,
                  momentum: float = 0.996,
                  hidden_channels: int = 0,
@@ -64,17 +74,24 @@ class TeacherTerm(LossTerm):
             raise ValueError("TeacherTerm: teacher must be 'ema', 'start' or dict(type='timm', name=..., "
                              f'weights=FILE), got {teacher!r}')
         for name, value, known in (('on', on, ('masked', 'visible', 'all')), ('loss', loss, ('cosine', 'smooth_l1')),
-                                   ('normalize', normalize, ('instance', 'layer'))):
+                                   ('normalize', normalize, ('instance', 'batch', 'layer')),
+                                   ('source', source, (None, 0, 1, 2, 3)), ('guide', guide, (None, *EDGES))):
             if value not in known:
-                raise ValueError(f'TeacherTerm: {name} must be one of {", ".join(known)}, got {value!r}')
+                raise ValueError(f'TeacherTerm: {name} must be one of {", ".join(map(str, known))}, got {value!r}')
         if not 0 <= momentum < 1 or hidden_channels < 0 or every < 1:
             raise ValueError(f'TeacherTerm: momentum={momentum} must be in [0, 1), hidden_channels={hidden_channels} '
                              f'0 or more and every={every} 1 or more')
         if not stages or not set(stages) <= {0, 1, 2, 3}:
             raise ValueError(f'TeacherTerm: stages must name some of 0, 1, 2, 3, got {tuple(stages)}')
+        if kind == 'timm' and source is not None:
+            raise ValueError(f'TeacherTerm: a teacher of timm has its last map alone, leave source={source} out')
+        if kind != 'timm' and source is None and guide is not None:
+            raise ValueError(f'TeacherTerm: guide={guide!r} brings the map of one stage to finer ones: name it, '
+                             'source=2')
         self.name = f'teacher_{kind}'
         self.kind, self.stages, self.on, self.loss, self.normalize = kind, tuple(sorted(stages)), on, loss, normalize
         self.settings = {} if isinstance(teacher, str) else {k: v for k, v in teacher.items() if k != 'type'}
+        self.source, self.guide = source, guide
         self.momentum, self.hidden_channels, self.every = momentum, hidden_channels, every
         self._updated: int | None = None  # iteration that the average has seen
 
@@ -82,11 +99,12 @@ class TeacherTerm(LossTerm):
         if self.kind == 'timm':
             self.teacher = TimmTeacher(**self.settings, bands=backbone.patch_embed.projection.in_channels)
         else:
-            self.teacher = frozen_copy(backbone, self.stages)
+            self.teacher = frozen_copy(backbone, self.stages if self.source is None else (self.source, ))
         self.project = ModuleDict()
         for i in self.stages:
             entering = backbone.num_features[i]
-            leaving = self.teacher.channels if self.kind == 'timm' else entering
+            leaving = (self.teacher.channels if self.kind == 'timm' else
+                       entering if self.source is None else backbone.num_features[self.source])
             self.project[str(i)] = nn.Linear(entering, leaving) if not self.hidden_channels else nn.Sequential(
                 nn.Linear(entering, self.hidden_channels), nn.GELU(), nn.Linear(self.hidden_channels, leaving))
 
@@ -141,13 +159,15 @@ class TeacherTerm(LossTerm):
     @torch.no_grad()
     def targets(self, batch: MaskedBatch) -> dict[int, Tensor]:
         """Stage -> (B / every, channels of the teacher, h, w) float32, normalised."""
-        if self.kind == 'timm':
-            whole = self.teacher(batch.images[::self.every]).float()
-            maps = {i: F.interpolate(whole, size=batch.features[i].shape[-2:], mode='bilinear', antialias=True)
-                    for i in self.stages}
+        images = (batch.images if self.kind == 'timm' else batch.inputs)[::self.every]
+        seen = self.teacher(images)
+        if self.kind != 'timm' and self.source is None:
+            maps = dict(zip(self.stages, seen))
         else:
-            maps = dict(zip(self.stages, self.teacher(batch.inputs[::self.every])))
-        dims = (2, 3) if self.normalize == 'instance' else (1, )
+            whole = (seen if self.kind == 'timm' else seen[0]).float()
+            edge = None if self.guide is None else edges_of(batch.edge, self.guide)[::self.every]
+            maps = {i: _resized(whole, batch.features[i].shape[-2:], edge) for i in self.stages}
+        dims = dict(instance=(2, 3), batch=(0, 2, 3), layer=(1, ))[self.normalize]
         found = {}
         for i, x in maps.items():
             variance, mean = torch.var_mean(x.float(), dims, correction=0, keepdim=True)
@@ -161,3 +181,9 @@ class TeacherTerm(LossTerm):
                              'model.terms. Resume without it, or start a new run from it with --backbone')
         self._updated = None
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _resized(whole: Tensor, size: Sequence[int], edge: Tensor | None) -> Tensor:
+    if edge is not None and size[0] > whole.shape[-2]:
+        return upsample_by_edges(whole, edge, tuple(size))
+    return F.interpolate(whole, size=tuple(size), mode='bilinear', antialias=True)
