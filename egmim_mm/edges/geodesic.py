@@ -1,6 +1,7 @@
 """Maps of a network brought to a finer grid along paths that cross no edge. Pure functions of tensors."""
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .paths import corner_maximum, pair, path_maximum, straight_offsets
 
@@ -12,7 +13,7 @@ def geodesic_distance(edge: Tensor, coarse: tuple[int, int], fine: tuple[int, in
 
     A step from a fine place to one of its eight neighbours is as long as its length and ``cost`` times the largest
     edge strength between the two centres. The path begins at the centre of the coarse place; those of 2 r steps or
-    less are all looked at, some longer ones, too.
+    less are all looked at, some longer ones, too. It stays in the coarse place and the eight around it.
 
     Args:
         edge: (B, 1, H, W) edge strength in [0, 1], H and W divisible by ``fine``, places of an even number of pixels.
@@ -28,22 +29,31 @@ def geodesic_distance(edge: Tensor, coarse: tuple[int, int], fine: tuple[int, in
     ratio = fine[0] // coarse[0]
     if ratio < 2 or ratio % 2 or (coarse[0] * ratio, coarse[1] * ratio) != tuple(fine):
         raise ValueError(f'a grid of {fine[0]} x {fine[1]} is no even multiple of {coarse[0]} x {coarse[1]}')
-    corners, stride = corner_maximum(edge.float()), edge.shape[-1] // fine[1]
-    steps = [(offset, (sum(side * side for side in offset)**0.5 / ratio + cost * path_maximum(corners, stride, offset)
-                       )[:, None]) for offset in straight_offsets(1)]
-    distance = edge.new_full((len(edge), coarse[0] * coarse[1], *fine), torch.inf, dtype=torch.float32)
-    near = torch.arange(coarse[0] * coarse[1], device=edge.device)
-    y, x = near // coarse[1] * ratio + ratio // 2, near % coarse[1] * ratio + ratio // 2
+    corners, stride, side = corner_maximum(edge.float()), edge.shape[-1] // fine[1], 3 * ratio
+    steps = []  # of every window of 3 x 3 coarse places; none leads out of the image
+    for offset in straight_offsets(1):
+        length = sum(far * far for far in offset)**0.5 / ratio + cost * path_maximum(corners, stride, offset)
+        kernel = (side - offset[0], side - abs(offset[1]))
+        own = F.unfold(F.pad(length[:, None], (ratio, ) * 4, value=torch.inf), kernel, stride=ratio)
+        steps.append((offset, own.transpose(1, 2).unflatten(2, kernel)))
+    place = torch.arange(coarse[0] * coarse[1], device=edge.device)
+    top, left = place // coarse[1] * ratio, place % coarse[1] * ratio
+    distance = edge.new_full((len(edge), len(place), side, side), torch.inf, dtype=torch.float32)
+    middle = side // 2
     for down, right in ((-1, -1), (-1, 1), (1, -1), (1, 1)):  # the four places around a centre, along their diagonals
-        strength = torch.stack([corners[:, 0, y * stride - 1 + down * far, x * stride - 1 + right * far]
+        strength = torch.stack([corners[:, 0, (top + ratio // 2) * stride - 1 + down * far,
+                                        (left + ratio // 2) * stride - 1 + right * far]
                                 for far in range(0, stride // 2 + 1, 2)]).amax(0)
-        distance[:, near, y + min(down, 0), x + min(right, 0)] = 0.5**0.5 / ratio + cost * strength
+        distance[:, :, middle + min(down, 0), middle + min(right, 0)] = 0.5**0.5 / ratio + cost * strength
     for _ in range(2 * ratio):
         for offset, length in steps:
             first, second = pair(distance, offset)
             torch.minimum(first, second + length, out=first)
             torch.minimum(second, first + length, out=second)
-    return distance
+    whole = distance.new_full((len(edge), len(place), fine[0] + 2 * ratio, fine[1] + 2 * ratio), torch.inf)
+    reach = torch.arange(side, device=edge.device)
+    whole[:, place[:, None, None], (top[:, None] + reach)[:, :, None], (left[:, None] + reach)[:, None]] = distance
+    return whole[..., ratio:-ratio, ratio:-ratio]
 
 
 def upsample_by_edges(values: Tensor, edge: Tensor, size: tuple[int, int], cost: float = 2.0,
