@@ -11,7 +11,9 @@ from PIL import Image
 from egmim_mm.band_order import swap_rgb_bgr
 from egmim_mm.baselines.forest_segmenter import FOREST_FILE, ForestSegmenter
 from egmim_mm.checkpoints import CheckpointError
+from egmim_mm.checks import LaunchError
 from egmim_mm.datasets.plain_tiles import LabelledImages
+from egmim_mm.engine.dev_part import use_dev_part
 from egmim_mm.evaluation.per_image import image_names
 from egmim_mm.inference import Segmenter
 from egmim_mm.pictures.sheets import colorize, contact_sheet
@@ -53,7 +55,7 @@ def differing_images(runs: Mapping[str, Run], gains: Mapping[str, float], number
         samples = [data.dataset[place[name]] for name in chosen]
         images = [np.ascontiguousarray(swap_rgb_bgr(sample['img'])) for sample in samples]
         maps = [_predictions(run, chosen, images) for run in runs.values()]
-    except (CheckpointError, FileNotFoundError, KeyError, ValueError) as error:
+    except (CheckpointError, LaunchError, FileNotFoundError, KeyError, ValueError) as error:
         return None, str(error)
     palette, ignored, legend = class_colors(data.dataset.metainfo)
     rows = [[image, *(colorize(classes, palette, ignored) for classes in (sample['gt_seg_map'], *guesses))]
@@ -67,7 +69,10 @@ def _config(run: Run) -> Config:
     files = sorted(run.work_dir.glob('*.py')) or [Path(run.results.get('config') or run.work_dir / 'its config')]
     if len(files) > 1 or not files[0].is_file():
         raise FileNotFoundError(f'{run.work_dir} has not left one config: {", ".join(map(str, files))}')
-    return Config.fromfile(files[0])
+    cfg = Config.fromfile(files[0])
+    if run.results.get('part') == 'dev' and 'part' not in cfg.train_dataloader.dataset:
+        use_dev_part(cfg)  # a config that a run left has it already
+    return cfg
 
 
 def _predictions(run: Run, names: Sequence[str], images: Sequence[np.ndarray]) -> list[Any]:
