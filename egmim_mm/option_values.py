@@ -1,11 +1,12 @@
-"""``--cfg-options`` as they are typed: KEY=VALUE without spaces."""
+"""Options as they are typed: ``--cfg-options``, KEY=VALUE without spaces, and sources, [NAME=]PATH."""
 import argparse
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from mmengine.config import DictAction
 
-__all__ = ['OptionAction']
+__all__ = ['OptionAction', 'named_sources']
 
 
 class OptionAction(DictAction):
@@ -32,3 +33,21 @@ def _problem(text: str) -> str | None:
     if any(value.count(left) != value.count(right) for left, right in ('[]', '()')):
         return 'has brackets that do not match. Write no spaces inside of lists: KEY=[1,2]'
     return None
+
+
+def named_sources(values: Sequence[str]) -> dict[str, str]:
+    """``name=path`` or ``path`` arguments -> name -> path; a bare path is named after its last part.
+
+    Raises:
+        ValueError: If two sources have the same name.
+    """
+    sources: dict[str, str] = {}
+    for value in values:
+        name, equals, path = value.partition('=')
+        if not equals or '/' in name:  # an '=' further on belongs to the path
+            name, path = Path(value).name, value
+        if name in sources:
+            raise ValueError(f"two sources are called '{name}' ({sources[name]} and {path}): name "
+                             'them, as in NAME=PATH')
+        sources[name] = path
+    return sources

@@ -1,10 +1,10 @@
-"""What --cfg-options makes of the words after it."""
+"""What --cfg-options makes of the words after it, and how sources are named."""
 import argparse
 import shlex
 
 import pytest
 
-from egmim_mm.option_values import OptionAction
+from egmim_mm.option_values import OptionAction, named_sources
 
 
 def parse(words):
@@ -35,3 +35,11 @@ def test_spaces_are_refused_and_not_taken_out(words, says, capsys):
     message = capsys.readouterr().err
     assert ended.value.code == 2 and message.startswith('Error: --cfg-options: ') and message.count('\n') == 1
     assert says in message
+
+
+def test_named_sources():
+    found = named_sources(['scratch', 'dapt=work_dirs/a', 'work_dirs/egmim_dapt/', 'runs/lr=1e-4/last.pth'])
+    assert found == {'scratch': 'scratch', 'dapt': 'work_dirs/a', 'egmim_dapt': 'work_dirs/egmim_dapt/',
+                     'last.pth': 'runs/lr=1e-4/last.pth'}
+    with pytest.raises(ValueError, match="two sources are called 'last.pth'"):
+        named_sources(['a/last.pth', 'b/last.pth'])

@@ -14,11 +14,11 @@ from mmengine.registry import init_default_scope
 from egmim_mm.datasets.label_budget import select_tiles
 from egmim_mm.datasets.plain_tiles import LabelledImages
 from egmim_mm.evaluation.protocol import evaluated_part
+from egmim_mm.inference.frozen_backbone import build_backbone, crop_size, preprocessing
 from egmim_mm.records.provenance import git_state, package_versions, write_json
 from egmim_mm.records.tables import print_table
 
 from .budget_probe import probe_choices
-from .frozen_backbone import build_backbone, crop_size, preprocessing
 
 __all__ = ['print_seeds', 'probe_budget']
 

@@ -3,6 +3,7 @@ import argparse
 
 from mmengine.config import Config
 
+from egmim_mm.option_values import named_sources
 from egmim_mm.subcommands import Subcommands, add_cfg_options, add_dev, add_device, read_config
 
 __all__ = ['COMMANDS', 'DISTANCES', 'SIZES']
@@ -48,9 +49,9 @@ def _probe_options(parser: argparse.ArgumentParser) -> None:
                           description='Read out frozen backbones with a linear classifier on their four stages.')
 def _probe(args: argparse.Namespace) -> None:
     from egmim_mm.evaluation.protocol import evaluated_part
+    from egmim_mm.inference.frozen_backbone import SCRATCH
 
-    from .frozen_backbone import SCRATCH
-    from .probe_report import compare_backbones, named_sources, print_rows
+    from .probe_report import compare_backbones, print_rows
     cfg = _read_config(args)
     sources, part = named_sources(args.backbone or [SCRATCH]), evaluated_part(cfg, 'test')
     if args.budget is None:
@@ -153,7 +154,6 @@ def _errors_options(parser: argparse.ArgumentParser) -> None:
                           description='Where saved predictions of the test tiles go wrong, for one model or several.')
 def _errors(args: argparse.Namespace) -> None:
     from .error_report import print_errors, report_errors
-    from .probe_report import named_sources
     cfg = _read_config(args)
     print_errors(report_errors(cfg, named_sources(args.predictions), args.out, args.distances, args.sizes))
 

@@ -12,29 +12,11 @@ from mmengine.registry import init_default_scope
 
 from egmim_mm.datasets.plain_tiles import LabelledImages
 from egmim_mm.evaluation.protocol import evaluated_part
+from egmim_mm.inference.frozen_backbone import build_backbone, crop_size, preprocessing
 from egmim_mm.records.provenance import git_state, package_versions, write_json
 from egmim_mm.records.tables import print_table
 
-from .frozen_backbone import build_backbone, crop_size, preprocessing
 from .probe import Stages, probe
-
-
-def named_sources(values: Sequence[str]) -> dict[str, str]:
-    """``name=path`` or ``path`` arguments -> name -> path; a bare path is named after its last part.
-
-    Raises:
-        ValueError: If two sources have the same name.
-    """
-    sources: dict[str, str] = {}
-    for value in values:
-        name, equals, path = value.partition('=')
-        if not equals or '/' in name:  # an '=' further on belongs to the path
-            name, path = Path(value).name, value
-        if name in sources:
-            raise ValueError(f"two sources are called '{name}' ({sources[name]} and {path}): name "
-                             'them, as in NAME=PATH')
-        sources[name] = path
-    return sources
 
 
 def compare_backbones(cfg: Config,

@@ -34,6 +34,7 @@ from egmim_mm.engine.readout_fitting import (
 )
 from egmim_mm.evaluation.protocol import describe_labels, describe_split, evaluated_part
 from egmim_mm.evaluation.results_document import describe_evaluation, results_document
+from egmim_mm.inference.frozen_backbone import SCRATCH
 from egmim_mm.models import ReadoutHead
 from egmim_mm.precision import autocast_for
 from egmim_mm.readout import shares_of_groups
@@ -41,7 +42,6 @@ from egmim_mm.records.provenance import device_description, write_json
 from egmim_mm.registry import DATASETS, MODELS
 
 from .features_once import features_once
-from .frozen_backbone import SCRATCH
 
 __all__ = ['Choice', 'read_out', 'readout_model']
 

@@ -1,6 +1,7 @@
 """The subcommands of ``tools/analyze.py`` that make or compare trainings; heavy imports stand in the runs."""
 import argparse
 
+from egmim_mm.option_values import named_sources
 from egmim_mm.subcommands import add_cfg_options, add_dev, add_device
 
 from .commands import COMMANDS
@@ -38,7 +39,6 @@ def _readouts(args: argparse.Namespace) -> None:
     from egmim_mm.engine.launch import load_config
     from egmim_mm.evaluation.protocol import evaluated_part
 
-    from .probe_report import named_sources
     from .readouts_report import budget_choices, print_readouts, report_readouts, split_choices
     choices = split_choices(args.splits) if args.splits else budget_choices(args.budgets, args.label_seeds)
     cfg = load_config(args.config, args.out, args.cfg_options, args.dev, (args.budgets or ['1'])[0], args.preset)
@@ -68,7 +68,6 @@ def _compare_options(parser: argparse.ArgumentParser) -> None:
                    'leaves in its work dir.')
 def _compare(args: argparse.Namespace) -> None:
     from .comparison import compare_runs, print_comparison
-    from .probe_report import named_sources
     document = compare_runs(named_sources([args.first, args.second]), args.out, args.seeds, args.draws, args.seed,
                             args.images, args.pretraining_seeds)
     print_comparison(document)

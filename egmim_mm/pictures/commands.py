@@ -7,6 +7,7 @@ from mmengine.config import Config
 
 from egmim_mm.edges import OPERATORS
 from egmim_mm.masking import POLICIES
+from egmim_mm.option_values import named_sources
 from egmim_mm.subcommands import Subcommands, add_cfg_options, read_config
 
 __all__ = ['COMMANDS']
@@ -15,6 +16,7 @@ COMMANDS = Subcommands()
 EDGES = 'Image and edge prior, as the config computes it or by several operators.'
 MASKS = 'Image, edge prior and the masks of several policies and seeds.'
 RECONSTRUCTION = 'Image, edge prior, masked image and what a trained model makes of it.'
+FEATURES = 'Image, edge prior and the features of one or several backbones, three principal components as colours.'
 DATA = 'What the training pipeline yields: tiles, augmented views and labels.'
 
 
@@ -33,23 +35,28 @@ def _add_common(parser: argparse.ArgumentParser, name: str, num: int = 6) -> Non
     add_cfg_options(parser)
 
 
-def _add_images(parser: argparse.ArgumentParser) -> None:
+def _add_images(parser: argparse.ArgumentParser,
+                size: str = "the first multiple of the backbone's img_size from 224 on") -> None:
     parser.add_argument('--images', nargs='+', metavar='FILE_OR_FOLDER',
                         help='other images than the training data of the config')
     parser.add_argument('--size', type=int, help='side of the square that is cut from the centre of each image, px '
-                        "(default: the first multiple of the backbone's img_size from 224 on)")
+                        f'(default: {size})')
 
 
-def _read_tiles(args: argparse.Namespace, cfg: Config, model: Any) -> list:
-    """The images to show, cut to the size of the pictures."""
+def _read_tiles(args: argparse.Namespace, cfg: Config, size: int, unit: int = 32) -> list:
+    """The images to show, cut to ``--size``, or else ``size``, a multiple of ``unit``, px."""
     from egmim_mm.datasets.plain_tiles import build_training_data, centre_crop, dataset_tiles, file_tiles
-
-    from .pretraining import picture_size, picture_unit
     if args.images:
         tiles = file_tiles(args.images, args.num, cfg.train_dataloader.dataset.pipeline)
     else:
         tiles = dataset_tiles(build_training_data(cfg), args.num)
-    return [centre_crop(tile, args.size or picture_size(model), picture_unit(model)) for tile in tiles]
+    return [centre_crop(tile, args.size or size, unit) for tile in tiles]
+
+
+def _read_squares(args: argparse.Namespace, cfg: Config, model: Any) -> list:
+    """The images to show in the size of the pictures of a pretraining model."""
+    from .pretraining import picture_size, picture_unit
+    return _read_tiles(args, cfg, picture_size(model), picture_unit(model))
 
 
 def _picture(args: argparse.Namespace) -> Path:
@@ -80,7 +87,7 @@ def _edges(args: argparse.Namespace) -> None:
     from .pretraining import as_rows, build_model, edge_panels
     cfg, out = read_config(args), _picture(args)
     model = build_model(cfg)
-    tiles = _read_tiles(args, cfg, model)
+    tiles = _read_squares(args, cfg, model)
     _write_tiles(out, tiles, *as_rows(edge_panels(model, tile, args.operators) for tile in tiles))
 
 
@@ -98,7 +105,7 @@ def _masks(args: argparse.Namespace) -> None:
     from .pretraining import build_model, mask_rows
     cfg, out = read_config(args), _picture(args)
     model = build_model(cfg)
-    tiles = _read_tiles(args, cfg, model)
+    tiles = _read_squares(args, cfg, model)
     _write_tiles(out, tiles, *mask_rows(model, tiles, args.policies, args.seeds, args.progress))
 
 
@@ -114,9 +121,27 @@ def _reconstruction(args: argparse.Namespace) -> None:
     from .pretraining import as_rows, load_model, reconstruction_panels
     cfg, out = read_config(args), _picture(args)
     model = load_model(cfg, args.checkpoint)
-    tiles = _read_tiles(args, cfg, model)
+    tiles = _read_squares(args, cfg, model)
     _write_tiles(out, tiles, *as_rows(reconstruction_panels(model, tile, args.seed + i)
                                       for i, tile in enumerate(tiles)))
+
+
+def _features_options(parser: argparse.ArgumentParser) -> None:
+    _add_common(parser, 'features', num=3)
+    parser.add_argument('--backbone', action='append', required=True, metavar='[NAME=]SOURCE',
+                        help="checkpoint or work dir; the word 'scratch' means random weights; repeat it to compare")
+    _add_images(parser, '1024; whole images up to that')
+    parser.add_argument('--stages', nargs='+', type=int, default=[3], help='numbers of the stages, from 1 on; one '
+                        'column for each and backbone (default: 3)')
+    parser.add_argument('--seed', type=int, default=0, help='of random weights')
+
+
+@COMMANDS.register('features', _features_options, help=FEATURES, description=FEATURES)
+def _features(args: argparse.Namespace) -> None:
+    from .features import LARGEST, feature_rows
+    cfg, out = read_config(args), _picture(args)
+    tiles = _read_tiles(args, cfg, LARGEST)
+    _write_tiles(out, tiles, *feature_rows(cfg, named_sources(args.backbone), tiles, args.stages, args.seed))
 
 
 def _data_options(parser: argparse.ArgumentParser) -> None:

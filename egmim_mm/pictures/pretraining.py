@@ -23,17 +23,23 @@ from .sheets import colorize, edge_to_rgb, hide_masked
 Panels = dict[str, np.ndarray]  # column title -> (H, W, 3) uint8, RGB
 
 
+def is_pretraining(cfg: Config) -> bool:
+    """Whether the model of a config is one of EGMIM's, SimMIM among them."""
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        kind = MODELS.get(cfg.model.type)
+    return kind is not None and issubclass(kind, EGMIM)
+
+
 def build_model(cfg: Config) -> EGMIM:
     """The model of a pretraining config, in eval mode on the CPU.
 
     Raises:
         ValueError: The config is not one of EGMIM's.
     """
+    if not is_pretraining(cfg):
+        raise ValueError(f'{Path(cfg.filename).name} is no pretraining config: its model is {cfg.model.type}, and '
+                         'edges, masks and reconstructions are those of egmim_mm.EGMIM')
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        kind = MODELS.get(cfg.model.type)
-        if kind is None or not issubclass(kind, EGMIM):
-            raise ValueError(f'{Path(cfg.filename).name} is no pretraining config: its model is {cfg.model.type}, and '
-                             'edges, masks and reconstructions are those of egmim_mm.EGMIM')
         return MODELS.build(cfg.model).eval()
 
 
@@ -83,7 +89,7 @@ def reconstruction_panels(model: EGMIM, tile: Tile, seed: int = 0) -> Panels:
     inputs = model_inputs(model, tile)
     shown = model.reconstruct(inputs, seed=seed)
     panels = {
-        _image_title(tile): _rgb(shown['image'][0]),
+        image_title(tile): _rgb(shown['image'][0]),
         'edge prior': _edge(shown['edge']),
         'masked': _rgb(shown['masked'][0]),
         'reconstruction': _rgb(shown['reconstruction'][0])
@@ -102,7 +108,7 @@ def edge_panels(model: EGMIM, tile: Tile, operators: Sequence[str] = ()) -> Pane
     own = model.edge_prior
     priors = {f'edge prior\n{own.operator}': own} if not operators else {
         name: own if name == own.operator else EdgePrior(name, own.floor) for name in operators}
-    return {_image_title(tile): _rgb(images[0]), **{
+    return {image_title(tile): _rgb(images[0]), **{
         title: _edge(prior(images, valid)) for title, prior in priors.items()}}
 
 
@@ -145,7 +151,7 @@ def mask_rows(model: EGMIM, tiles: Sequence[Tile], policies: Sequence[str] = (),
               for low, high in zip(np.min(shares, 0), np.max(shares, 0))]
     titles = [f'{policy}\n{share} hidden\nprogress {done:g}, seed {seed}'
               for (policy, done, seed), share in zip(cases, hidden)]
-    return [_image_title(tiles[0]), 'edge prior', *titles], rows
+    return [image_title(tiles[0]), 'edge prior', *titles], rows
 
 
 def prediction_rows(masks: Sequence[Path], predictions: Sequence[Sequence[Path]],
@@ -174,7 +180,8 @@ def model_inputs(model: EGMIM, tile: Tile) -> Tensor:
     return model.data_preprocessor(dict(inputs=batch, data_samples=[]))['inputs']
 
 
-def _image_title(tile: Tile) -> str:
+def image_title(tile: Tile) -> str:
+    """'image', and which of its bands are shown if it has not one or three."""
     bands = tile.image.shape[2]
     return 'image' if bands in (1, 3) else f'image (bands 1-3 of {bands})' if bands > 3 else 'image (band 1 of 2)'
 

@@ -9,7 +9,7 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 from rich.progress import track
 
-from egmim_mm.analysis.frozen_backbone import build_backbone, crop_size, preprocessing
+from egmim_mm.inference.frozen_backbone import build_backbone, crop_size, preprocessing
 from egmim_mm.pictures.sheets import contact_sheet
 from egmim_mm.records import write_whole
 from egmim_mm.storage.image_files import find_images, matches_any

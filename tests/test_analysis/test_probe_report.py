@@ -11,8 +11,7 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
-from egmim_mm.analysis.frozen_backbone import build_backbone, crop_size
-from egmim_mm.analysis.probe_report import compare_backbones, named_sources, plot_rows
+from egmim_mm.analysis.probe_report import compare_backbones, plot_rows
 from egmim_mm.datasets.plain_tiles import LabelledImages
 
 ROOT = Path(__file__).parents[2]
@@ -66,29 +65,6 @@ def test_pipeline_without_labels_is_named(config):
     cfg.pipeline = cfg.pipeline[:1]
     with pytest.raises(ValueError, match='one that loads labels'):
         LabelledImages(cfg)
-
-
-def test_scratch_ignores_the_checkpoint_of_the_config_and_follows_the_seed(config):
-    cfg = Config.fromfile(config)
-    first, again, other = (build_backbone(cfg, 'scratch', seed).state_dict() for seed in (0, 0, 1))
-    key = 'stages.0.blocks.0.attn.w_msa.qkv.weight'
-    assert (first[key] == again[key]).all() and (first[key] != other[key]).any()
-
-
-def test_named_sources():
-    found = named_sources(['scratch', 'dapt=work_dirs/a', 'work_dirs/egmim_dapt/', 'runs/lr=1e-4/last.pth'])
-    assert found == {'scratch': 'scratch', 'dapt': 'work_dirs/a', 'egmim_dapt': 'work_dirs/egmim_dapt/',
-                     'last.pth': 'runs/lr=1e-4/last.pth'}
-    with pytest.raises(ValueError, match="two sources are called 'last.pth'"):
-        named_sources(['a/last.pth', 'b/last.pth'])
-
-
-def test_crop_comes_from_the_backbone(config):
-    cfg = Config.fromfile(config)
-    assert crop_size(cfg) == 64
-    del cfg.model.backbone['img_size']
-    with pytest.raises(ValueError, match='give --crop'):
-        crop_size(cfg)
 
 
 def test_compare_writes_all_numbers(config, tmp_path):

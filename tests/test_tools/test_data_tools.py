@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from PIL import Image
 
-from egmim_mm.analysis.frozen_backbone import build_backbone
+from egmim_mm.inference.frozen_backbone import build_backbone
 
 
 def test_label_budget_on_a_config(tiny, call, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""A backbone as a segmentation config describes it, and the images as it expects them."""
+"""A backbone as a config describes it, and the images as it expects them."""
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -18,7 +18,7 @@ def build_backbone(cfg: Config, source: str, seed: int) -> nn.Module:
     """The config's backbone with random weights, then with those of ``source``.
 
     Args:
-        cfg: Segmentation config.
+        cfg: Config with ``model.backbone``.
         source: Checkpoint or work dir; ``'scratch'`` keeps the random weights.
         seed: Seed of the random weights.
     """
