@@ -1,9 +1,10 @@
 #!/usr/bin/env python
-"""Look at edges, masks, reconstructions and training data before and after training. Each is one subcommand:
+"""Look at edges, masks, reconstructions, features and training data before and after training. Each is one subcommand:
 
     python tools/visualize.py edges CONFIG --operators gaussian_sobel structure_tensor
     python tools/visualize.py masks CONFIG --policies random edge_stratified
     python tools/visualize.py reconstruction CONFIG CHECKPOINT_OR_WORK_DIR --images FILE_OR_FOLDER
+    python tools/visualize.py features CONFIG --backbone scratch --backbone dapt=work_dirs/egmim_dapt_dubai --stages 3
     python tools/visualize.py data CONFIG
 """
 import argparse

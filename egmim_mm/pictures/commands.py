@@ -131,8 +131,8 @@ def _features_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--backbone', action='append', required=True, metavar='[NAME=]SOURCE',
                         help="checkpoint or work dir; the word 'scratch' means random weights; repeat it to compare")
     _add_images(parser, '1024; whole images up to that')
-    parser.add_argument('--stages', nargs='+', type=int, default=[3], help='numbers of the stages, from 1 on; one '
-                        'column for each and backbone (default: 3)')
+    parser.add_argument('--stages', nargs='+', type=int, default=[3], metavar='N', help='numbers of the stages, from '
+                        '1 on; one column for each and backbone (default: 3)')
     parser.add_argument('--seed', type=int, default=0, help='of random weights')
 
 

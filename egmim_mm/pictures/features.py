@@ -58,7 +58,7 @@ def feature_rows(cfg: Config, sources: Mapping[str, str], tiles: Sequence[Tile],
                 raise ValueError(f'stage {stage}: {error}. Show more or larger images, or a lower stage') from None
             colors = as_colors(aligned(scores, first.setdefault(stage, scores)))
             ends = np.cumsum([one.shape[0] * one.shape[1] for one in maps])
-            columns[stage, f'{name}\nstage {stage}, {share:.0%} of variance'] = [
+            columns[stage, f'{name}\nstage {stage}, {100 * share:.0f} % of variance'] = [
                 part.reshape(*one.shape[:2], COMPONENTS) for part, one in zip(np.split(colors, ends[:-1]), maps)]
     shown = sorted(columns, key=lambda column: stages.index(column[0]))  # keeps the order of the backbones
     titles = [*panels[0], *(title for _, title in shown)]
@@ -108,7 +108,8 @@ def principal_components(features: np.ndarray) -> tuple[np.ndarray, float]:
     if len(features) <= COMPONENTS or features.shape[1] < COMPONENTS:
         raise ValueError(f'{len(features)} places with {features.shape[1]} channels have no three principal components')
     features = features.astype(np.float64)  # the solver, the fast one for many places, squares the features
-    scores = PCA(COMPONENTS, svd_solver='covariance_eigh').fit_transform(features)
+    with np.errstate(invalid='ignore'):  # of features that are the same everywhere it divides 0 by 0
+        scores = PCA(COMPONENTS, svd_solver='covariance_eigh').fit_transform(features)
     deviation = scores.std(0)
     varies = deviation > 1e-5 * np.sqrt(np.square(features).sum(1).mean())  # by more than float32 rounds
     share = np.square(deviation[varies]).sum() / features.var(0).sum() if varies.any() else 0.0

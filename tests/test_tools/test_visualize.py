@@ -1,8 +1,11 @@
 """tools/visualize.py on tiny data: the sheets it writes, and what it says when something is wrong."""
 import numpy as np
 import pytest
+import torch
+from mmengine.config import Config
 from PIL import Image
 
+from egmim_mm.inference.frozen_backbone import build_backbone
 from egmim_mm.pictures.sheets import GAP, LABEL, LINE, MARGIN, TITLE
 
 WIDTH = 224  # least width of a column of this tool, px
@@ -92,6 +95,23 @@ def test_reconstruction_of_a_run(tiny, run, sheet):
     assert not np.array_equal(panel(first, 0, 2), panel(other, 0, 2))
 
 
+def test_features_of_two_backbones_that_differ_in_signs_alone(tiny, sheet, tmp_path):
+    backbone = build_backbone(Config.fromfile(tiny.egmim), 'scratch', 0)
+    with torch.no_grad():
+        backbone.norm2.weight[::2] *= -1  # half of the channels of stage 3
+    torch.save(dict(state_dict=backbone.state_dict()), tmp_path / 'signs.pth')
+    backbones = ('--backbone', 'scratch', '--backbone', f'signs={tmp_path / "signs.pth"}')
+    drawn = sheet('features', tiny.egmim, *backbones, '--num', 2, '--size', 64)
+    assert columns(drawn) == 4
+    for row, index in enumerate((0, 7)):
+        assert np.abs(panel(drawn, row, 0, lines=2) - original(tiny, index))[CENTRES].mean() < 3
+        first, second = (panel(drawn, row, column, lines=2).astype(int) for column in (2, 3))
+        assert np.abs(first - second).max() <= 1 and first.std() > 30
+    image = tiny.data / 'images' / '3.png'  # 96 px, shown whole: nine places of stage 4
+    drawn = sheet('features', tiny.upernet, *backbones, '--images', image, '--stages', 4, 1)
+    assert columns(drawn) == 1 + 4
+
+
 def test_any_size_of_image_is_cut_to_what_fits(tiny, run, sheet, tmp_path):
     Image.new('RGB', (101, 37), (200, 10, 10)).save(tmp_path / 'odd.png')
     drawn = sheet('reconstruction', tiny.egmim, run, '--images', tmp_path / 'odd.png')
@@ -127,6 +147,10 @@ def test_the_default_place_and_a_second_call(tiny, call, tmp_path, monkeypatch, 
     (['reconstruction', '{upernet}', '{run}'], 'Error: upernet.py is no pretraining config'),
     (['reconstruction', '{egmim}', '{run}/nothing'], 'Error: checkpoint'),
     (['reconstruction', '{simmim}', '{run}'], ".pth does not hold the weights of this config's model"),
+    (['features', '{egmim}', '--backbone', '{run}/nothing'], '/nothing does not exist'),
+    (['features', '{egmim}', '--backbone', 'scratch', '--stages', '5'], 'Error: there is no stage 5: the backbone of '
+     'the config returns the stages 1, 2, 3, 4'),
+    (['features', '{egmim}', '--backbone', 'scratch', '--images', '{upernet}'], 'upernet.py'),
     (['data', '{egmim}', '--cfg-options', 'train_dataloader.dataset.data_root=void'], 'folder void does not exist'),
     (['data', 'configs/nothing.py'], 'nothing.py'),
 ])
@@ -139,7 +163,7 @@ def test_mistakes_are_one_clear_line(tiny, run, call, arguments, message):
 
 @pytest.mark.parametrize('arguments', [
     ['masks', 'x.py', '--policies', 'edgy'], ['edges', 'x.py', '--operators', 'edgy'], ['data', 'x.py', '--num', '0'],
-    ['paint', 'x.py']])
+    ['paint', 'x.py'], ['features', 'x.py']])
 def test_wrong_options_are_refused(call, arguments, capsys):
     with pytest.raises(SystemExit, match='2'):
         call('visualize', *arguments)
