@@ -25,8 +25,9 @@ def feature_rows(cfg: Config, sources: Mapping[str, str], tiles: Sequence[Tile],
 
     The components of a backbone and the range of the colours are those of all places of all tiles together
     (:func:`principal_components`, :func:`as_colors`). The components of the second backbone and of those after it are
-    turned towards the ones of the first (:func:`aligned`), so that equal colours of two backbones mean places of the
-    same kind; colours of different stages have nothing to do with each other. A tile goes through a backbone whole.
+    turned to be as close as they get to those of the first (:func:`aligned`), so that two backbones whose features
+    differ by a rotation look the same; colours of different stages have nothing to do with each other. A tile goes
+    through a backbone whole.
 
     Args:
         cfg: Config with a backbone, of pretraining or segmentation.
@@ -55,7 +56,7 @@ def feature_rows(cfg: Config, sources: Mapping[str, str], tiles: Sequence[Tile],
             try:
                 scores, share = principal_components(places)
             except ValueError as error:
-                raise ValueError(f'stage {stage}: {error}. Show more or larger images, or a lower stage') from None
+                raise ValueError(f'stage {stage}: {error}') from None
             colors = as_colors(aligned(scores, first.setdefault(stage, scores)))
             ends = np.cumsum([one.shape[0] * one.shape[1] for one in maps])
             columns[stage, f'{name}\nstage {stage}, {100 * share:.0f} % of variance'] = [
@@ -106,7 +107,8 @@ def principal_components(features: np.ndarray) -> tuple[np.ndarray, float]:
         ValueError: Less than four places or three channels.
     """
     if len(features) <= COMPONENTS or features.shape[1] < COMPONENTS:
-        raise ValueError(f'{len(features)} places with {features.shape[1]} channels have no three principal components')
+        raise ValueError(f'{len(features)} places with {features.shape[1]} channels have no three principal '
+                         'components: show more or larger images, or a lower stage')
     features = features.astype(np.float64)  # the solver, the fast one for many places, squares the features
     with np.errstate(invalid='ignore'):  # of features that are the same everywhere it divides 0 by 0
         scores = PCA(COMPONENTS, svd_solver='covariance_eigh').fit_transform(features)

@@ -157,5 +157,5 @@ def test_the_edge_prior_is_shown_where_edges_have_an_effect(draw, toy_config):
 
 
 def test_too_few_places_name_the_stage_and_what_to_do(toy_config):
-    with pytest.raises(ValueError, match='stage 4: 2 places with 64 channels .* Show more or larger images'):
+    with pytest.raises(ValueError, match='stage 4: 2 places with 64 channels .*: show more or larger images'):
         feature_rows(toy_config(), dict(a='scratch'), [make_tile(32, 64, 0)], [4])
