@@ -14,6 +14,7 @@ from .terms import (
     EdgeStructureHead,
     EdgeWeightedReconstructionHead,
     GradientTerm,
+    HardnessTerm,
     LossTerm,
     MaskedBatch,
     PixelTerm,
@@ -32,7 +33,8 @@ __all__ = [
     'EGMIM', 'AnchorTerm', 'BandDataPreprocessor', 'BatchAugmentation', 'CellMSELoss', 'CosineAnchorLoss',
     'EdgeAffinityTerm', 'EdgeGuidedMaskGenerator', 'EdgePrior', 'EdgeStructureHead', 'EdgeWeightedL1Loss',
     'EdgeWeightedReconstructionHead', 'FCNHead', 'FittedEncoderDecoder', 'GradientL1Loss', 'GradientTerm',
-    'LabelledCrossEntropyLoss', 'LossTerm', 'MaskedBatch', 'MaskedSwinTransformer', 'MaskedSwinTransformerV2',
-    'PixelTerm', 'ReadoutHead', 'SkillBalance', 'StageEdgesTerm', 'StagePixelsTerm', 'StructureTerm', 'TeacherTerm',
-    'TermBalance', 'TilePreprocessor', 'UPerHead', 'VarianceCovarianceTerm', 'VisibleDecoder'
+    'HardnessTerm', 'LabelledCrossEntropyLoss', 'LossTerm', 'MaskedBatch', 'MaskedSwinTransformer',
+    'MaskedSwinTransformerV2', 'PixelTerm', 'ReadoutHead', 'SkillBalance', 'StageEdgesTerm', 'StagePixelsTerm',
+    'StructureTerm', 'TeacherTerm', 'TermBalance', 'TilePreprocessor', 'UPerHead', 'VarianceCovarianceTerm',
+    'VisibleDecoder'
 ]

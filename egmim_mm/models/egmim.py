@@ -8,7 +8,14 @@ from torch import Tensor, nn
 from egmim_mm.registry import MODELS
 
 from .edge_guided_masking import EdgeGuidedMasking
-from .settings_checks import check_encoding, check_terms, read_stages, refuse_old_settings, refuse_old_weights
+from .settings_checks import (
+    check_encoding,
+    check_terms,
+    find_guide,
+    read_stages,
+    refuse_old_settings,
+    refuse_old_weights,
+)
 from .terms import MaskedBatch, SkillBalance, TermBalance, to_pixels
 from .visible_decoder import VisibleDecoder
 
@@ -53,8 +60,15 @@ class EGMIM(EdgeGuidedMasking):
         backbone = {**backbone, 'out_indices': read_stages(built, backbone)}
         super().__init__(backbone, edge_prior, mask_generator, nodata, data_preprocessor, init_cfg)
         check_encoding(self.backbone, self.mask_generator, decoder)
+        guide = find_guide(built, self.edge_prior)
         for term in built:
             term.connect(self.backbone)
+        self.guide = None if guide is None else guide.name  # term whose teacher sees whole images before the mask
+        if guide is not None:
+            guide.guides = True
+            for term in built:
+                if term.looks_at:
+                    term.look_through(guide.channels(*term.looks_at))
         self.decoder = None
         if self.backbone.encode == 'visible':
             whole = sorted({stage for term in built if term.place_by_place for stage in term.stages})
@@ -89,16 +103,39 @@ class EGMIM(EdgeGuidedMasking):
         """(B, C, H, W) normalised -> feature maps of the backbone's ``out_indices``."""
         return self.backbone(inputs)
 
+    def look(self, inputs: Tensor, images: Tensor) -> dict[int, Tensor] | None:
+        """What the teacher that guides makes of whole images, see :meth:`TeacherTerm.look`; None without one."""
+        return None if self.guide is None else self.terms[self.guide].look(inputs, images)
+
+    def guidance(self, inputs: Tensor, images: Tensor,
+                 valid: Tensor | None) -> tuple[Tensor, Tensor, dict[int, Tensor] | None]:
+        """All that is known of images before they are masked.
+
+        Args:
+            inputs: (B, C, H, W) normalised.
+            images: The same in [0, 1].
+            valid: (B, 1, H, W) bool; None = all.
+
+        Returns:
+            Edge strength and what the mask policy sees in its place, (B, 1, H, W) in [0, 1]; :meth:`look`'s.
+        """
+        looked = self.look(inputs, images)
+        edge = seen = self.edge_prior(images, valid, looked)
+        for term in self.terms.values():
+            seen = term.guide(seen, looked)
+        return edge, seen, looked
+
     def encode(self, inputs: Tensor, data_samples: list[DataSample] | None = None,
                seed: int | None = None) -> MaskedBatch:
         """Hide a part of normalised images (B, C, H, W) and encode the rest; ``seed`` as for :meth:`draw_mask`."""
         images, valid = self.images(inputs), self.valid(inputs, data_samples)
-        edge = self.edge_prior(images, valid)
-        mask = self.draw_mask(edge, valid, seed)
+        edge, seen, looked = self.guidance(inputs, images, valid)
+        mask = self.draw_mask(seen, valid, seed)
         encoded = dict(zip(self.backbone.out_indices, self.backbone(inputs, mask)))
         features = encoded if self.decoder is None else self.decoder(encoded, mask, self.backbone.mask_token)
         known = None if valid is None else self.edge_prior.known(valid)
-        return MaskedBatch(inputs, images, edge, mask, features, encoded=encoded, known=known, valid=valid)
+        return MaskedBatch(inputs, images, edge, mask, features, encoded=encoded, known=known, valid=valid,
+                           looked=looked)
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample] | None = None, **kwargs) -> dict[str, Tensor]:
         """inputs (B, C, H, W) normalised -> losses by name; names with ``loss`` are summed by the runner."""

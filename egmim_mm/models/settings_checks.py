@@ -5,7 +5,7 @@ from torch import nn
 
 from egmim_mm.masking import UNIFORM_POLICIES
 
-from .terms import LossTerm, PixelTerm
+from .terms import LossTerm, PixelTerm, TeacherTerm
 
 _PIXELS = "model.terms=[dict(type='egmim_mm.PixelTerm', gamma=1.0), ...]"
 _WRITE_NOW = dict(
@@ -78,6 +78,30 @@ def read_stages(terms: Sequence[LossTerm], backbone: dict) -> tuple[int, ...]:
     return stages
 
 
+def find_guide(terms: Sequence[LossTerm], edge_prior: nn.Module) -> TeacherTerm | None:
+    """The teacher that looks at whole images before they are masked: the first, if something asks for it.
+
+    Raises:
+        ValueError: There is none, it guides nothing and has no loss, or a stage is asked for that it does not have.
+    """
+    asking = [(type(term).__name__, stage) for term in terms for stage in term.looks_at]
+    if edge_prior.stage is not None:
+        asking.append(("model.edge_prior.operator='features'", edge_prior.stage))
+    teachers = [term for term in terms if isinstance(term, TeacherTerm)]
+    if asking and not teachers:
+        raise ValueError(f"{asking[0][0]} needs a teacher: add dict(type='egmim_mm.TeacherTerm', loss='none') to "
+                         "model.terms (with another loss it is a term as well)")
+    idle = [term for term in teachers[1 if asking else 0:] if not term.loss_names]
+    if idle:
+        raise ValueError(f"the TeacherTerm {idle[0].name} with loss='none' guides nothing: leave it out, or put it "
+                         'before other TeacherTerms and add a HardnessTerm or model.edge_prior.operator=features')
+    for name, stage in asking:
+        if stage > teachers[0].last:
+            raise ValueError(f'{name} reads stage {stage} of the teacher, which has stages up to {teachers[0].last}: '
+                             f'set stages=({stage}, ) of TeacherTerm, or stage={teachers[0].last} there')
+    return teachers[0] if asking else None
+
+
 def check_bands(backbone: nn.Module, preprocessor: nn.Module) -> int:
     """Compare the bands of the backbone and of the data preprocessor.
 
@@ -113,9 +137,9 @@ def check_encoding(backbone: nn.Module, mask_generator: nn.Module, decoder: dict
         raise ValueError("model.backbone.encode='visible' needs masks that keep one cell of every 2 x 2 block: set "
                          f'model.mask_generator.policy to {" or ".join(UNIFORM_POLICIES)}, not {policy}, and its '
                          'ratio to 0.75')
-    if mask_generator.cell_size != backbone.cell_size:
+    if set(mask_generator.cell_sizes) != {backbone.cell_size}:
         raise ValueError(f'model.backbone.cell_size is {backbone.cell_size} px, that of model.mask_generator '
-                         f'{mask_generator.cell_size} px: give both the same')
+                         f'{", ".join(map(str, mask_generator.cell_sizes))} px: give both the same')
     if backbone.mask_token is None:
         raise ValueError("model.backbone.encode='visible' needs use_mask_token=True: the decoder puts the mask token "
                          'in the places of hidden cells')

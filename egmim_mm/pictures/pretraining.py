@@ -106,10 +106,11 @@ def edge_panels(model: EGMIM, tile: Tile, operators: Sequence[str] = ()) -> Pane
     inputs = model_inputs(model, tile)
     images, valid = model.images(inputs), model.valid(inputs, None)
     own = model.edge_prior
+    looked = model.look(inputs, images)
     priors = {f'edge prior\n{own.operator}': own} if not operators else {
         name: own if name == own.operator else EdgePrior(name, own.floor) for name in operators}
     return {image_title(tile): _rgb(images[0]), **{
-        title: _edge(prior(images, valid)) for title, prior in priors.items()}}
+        title: _edge(prior(images, valid, looked)) for title, prior in priors.items()}}
 
 
 @torch.no_grad()
@@ -132,18 +133,17 @@ def mask_rows(model: EGMIM, tiles: Sequence[Tile], policies: Sequence[str] = (),
     """
     if not all(0 <= value <= 1 for value in progress):
         raise ValueError(f'progress must lie in [0, 1], got {list(progress)}')
-    options = model.mask_generator.options
-    cases = list(product(policies or [options['policy']], progress, seeds))
+    cases = list(product(policies or [model.mask_generator.options['policy']], progress, seeds))
     rows, shares = [], []
     for number, tile in enumerate(tiles):
         inputs = model_inputs(model, tile)
         images, valid = model.images(inputs), model.valid(inputs, None)
-        edge = model.edge_prior(images, valid)
+        edge, seen, _ = model.guidance(inputs, images, valid)
         masks = []
         for policy, done, seed in cases:
             generator = torch.Generator(edge.device).manual_seed(seed + number)
-            draw = type(model.mask_generator)(**{**options, 'policy': policy})
-            masks.append(draw(edge, done, generator, valid=valid)[0].cpu().numpy())
+            draw = model.mask_generator.of_policy(policy)
+            masks.append(draw(seen, done, generator, valid=valid)[0].cpu().numpy())
         image = _rgb(images[0])
         rows.append([image, _edge(edge), *(hide_masked(image, mask) for mask in masks)])
         shares.append([100 * mask.mean() for mask in masks])

@@ -6,7 +6,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from egmim_mm.datasets.plain_tiles import dataset_tiles, spread
-from egmim_mm.edges import floor_of, top_responses
+from egmim_mm.edges import floor_of
 from egmim_mm.models import EGMIM
 from egmim_mm.pictures.pretraining import model_inputs
 from egmim_mm.readout.cells import window_batches
@@ -21,9 +21,10 @@ class EdgeFloorHook(Hook):
 
     Before the first step the main process reads some tiles as the data set loads them and takes the q99 of the edge
     response of up to 16 windows of the size of a crop, at native scale; the floor is a percentile of these (see
-    :func:`egmim_mm.edges.floor_of`), at least half an 8-bit step, and the same in all processes. It goes to the log, to
-    the checkpoints (buffer ``edge_prior.measured_floor``, lineage) and to ``results.json``. A resumed run keeps its
-    floor. Models with a floor of their own, or that read no edges, are left alone.
+    :func:`egmim_mm.edges.floor_of`), at least half an 8-bit step (0.02 of features, which are those of the weights
+    that the run starts from), and the same in all processes. It goes to the log, to the checkpoints (buffer
+    ``edge_prior.measured_floor``, lineage) and to ``results.json``. A resumed run keeps its floor. Models with a floor
+    of their own, or that read no edges, are left alone.
 
     Args:
         num_tiles: Tiles, spread over the training data set.
@@ -53,7 +54,8 @@ class EdgeFloorHook(Hook):
                 floor += self._measure(runner, model)
             dist.broadcast(floor)
             model.edge_prior.set_floor(floor.item())
-        runner.logger.info(f'Edge floor: {model.edge_prior.floor:.4g} luminance per px')
+        unit = 'luminance per px' if model.edge_prior.stage is None else 'distance of features'
+        runner.logger.info(f'Edge floor: {model.edge_prior.floor:.4g} {unit}')
         runner.message_hub.update_info('edge_floor', model.edge_prior.floor)
 
     def _measure(self, runner: Runner, model: EGMIM) -> float:
@@ -66,7 +68,7 @@ class EdgeFloorHook(Hook):
         try:
             floor = floor_of(values, self.percentile)
         except ValueError as error:
-            runner.logger.warning(f'Edge floor: {error} Half an 8-bit step is taken.')
+            runner.logger.warning(f'Edge floor: {error} The least floor is taken.')
             return 0.0
         low, middle, high = torch.quantile(values.double(), values.new_tensor([0.05, 0.5, 0.95]).double()).tolist()
         runner.logger.info(f'Edge floor: measured on {len(values)} windows of {crop} px of {tiles} tiles, whose '
@@ -76,5 +78,6 @@ class EdgeFloorHook(Hook):
 
     @staticmethod
     def _responses(model: EGMIM, windows: Tensor) -> Tensor:
-        prior = model.edge_prior
-        return top_responses(model.images(windows), prior.operator, model.valid(windows), **prior.options).cpu()
+        images = model.images(windows)
+        looked = model.look(windows, images) if model.edge_prior.stage is not None else None
+        return model.edge_prior.tops(images, model.valid(windows), looked).cpu()

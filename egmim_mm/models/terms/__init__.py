@@ -4,6 +4,7 @@ from .anchor import AnchorTerm
 from .balance import SkillBalance, TermBalance
 from .base import LossTerm, MaskedBatch, to_pixels
 from .gradient import GradientTerm
+from .hardness import HardnessTerm
 from .pixel import EdgeWeightedReconstructionHead, PixelTerm
 from .stages import StageEdgesTerm, StagePixelsTerm
 from .structure import EdgeStructureHead, StructureTerm
@@ -12,6 +13,6 @@ from .variance import VarianceCovarianceTerm
 
 __all__ = [
     'AnchorTerm', 'EdgeAffinityTerm', 'EdgeStructureHead', 'EdgeWeightedReconstructionHead', 'GradientTerm',
-    'LossTerm', 'MaskedBatch', 'PixelTerm', 'SkillBalance', 'StageEdgesTerm', 'StagePixelsTerm', 'StructureTerm',
-    'TeacherTerm', 'TermBalance', 'VarianceCovarianceTerm', 'to_pixels'
+    'HardnessTerm', 'LossTerm', 'MaskedBatch', 'PixelTerm', 'SkillBalance', 'StageEdgesTerm', 'StagePixelsTerm',
+    'StructureTerm', 'TeacherTerm', 'TermBalance', 'VarianceCovarianceTerm', 'to_pixels'
 ]

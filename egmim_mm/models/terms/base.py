@@ -24,6 +24,8 @@ class MaskedBatch:
         encoded: Stage index -> what the backbone returned: of the visible cells alone if it encodes only these. The
             features, if left out.
         valid: (B, 1, H, W) bool, pixels that hold data; None = all.
+        looked: Stage index -> (B, D, h, w), what the teacher that guides masks or edges makes of the whole images;
+            None: there is no such teacher.
     """
     inputs: Tensor
     images: Tensor
@@ -34,6 +36,7 @@ class MaskedBatch:
     encoded: dict[int, Tensor] | None = None
     known: Tensor | None = None
     valid: Tensor | None = None
+    looked: dict[int, Tensor] | None = None
 
     def __post_init__(self) -> None:
         if self.encoded is None:
@@ -73,6 +76,7 @@ class LossTerm(BaseModule):
     stages: Sequence[int] = ()  # indices of the stages it reads, 0 to 3
     place_by_place = True  # whether it reads whole maps, ``batch.features``; else ``batch.encoded``
     reads: Sequence[str] = ()  # names of the terms whose predictions it reads
+    looks_at: Sequence[int] = ()  # stages of the teacher, ``batch.looked``, which are known before the mask
     rescaled = True  # whether its losses are brought to the size of the pixel loss, once
 
     def __init__(self, weight: float = 1.0, init_cfg: dict | None = None) -> None:
@@ -89,6 +93,10 @@ class LossTerm(BaseModule):
 
     def connect(self, backbone: nn.Module) -> None:
         """Build the layers whose sizes follow from the backbone (``num_features``, bands)."""
+
+    def guide(self, edge: Tensor, looked: dict[int, Tensor] | None) -> Tensor:
+        """(B, 1, H, W) edge strength, ``batch.looked`` -> what the mask policy sees in its place."""
+        return edge
 
     def begin(self, backbone: nn.Module) -> None:
         """The backbone has the weights that the run starts from."""

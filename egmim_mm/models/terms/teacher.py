@@ -30,11 +30,15 @@ class TeacherTerm(LossTerm):
     brought to the size of the stage. Per image the mean over places, weighted by their share of the kind ``on``; then
     that over stages and images. Places with pixels of no data do not count. The term is bounded, and not rescaled.
 
+    If masks or edges are guided by a teacher (:class:`HardnessTerm`, the edge operator 'features'), it is the first of
+    these terms. It then looks at all images once, before the mask is drawn, and ``every`` saves nothing.
+
     Args:
         teacher: See above.
         stages: Indices of the stages of the student, 0 to 3.
         on: Which places: ``masked``, ``visible`` or ``all``.
-        loss: ``cosine``, 1 - cos(prediction, target), or ``smooth_l1``, averaged over the channels.
+        loss: ``cosine``, 1 - cos(prediction, target), or ``smooth_l1``, averaged over the channels; ``none``: the
+            teacher guides only, with stages up to the last of ``stages``.
         normalize: Of the target: ``instance``, each channel over the places of an image, so that a constant tells
             nothing; ``batch``, each channel over all places of a process's images, so that what is the same everywhere
             in an image counts; or ``layer``, each place over its channels (data2vec).
@@ -73,7 +77,8 @@ class TeacherTerm(LossTerm):
         if kind not in (('ema', 'start') if isinstance(teacher, str) else ('timm', )):
             raise ValueError("TeacherTerm: teacher must be 'ema', 'start' or dict(type='timm', name=..., "
                              f'weights=FILE), got {teacher!r}')
-        for name, value, known in (('on', on, ('masked', 'visible', 'all')), ('loss', loss, ('cosine', 'smooth_l1')),
+        for name, value, known in (('on', on, ('masked', 'visible', 'all')),
+                                   ('loss', loss, ('cosine', 'smooth_l1', 'none')),
                                    ('normalize', normalize, ('instance', 'batch', 'layer')),
                                    ('source', source, (None, 0, 1, 2, 3)), ('guide', guide, (None, *EDGES))):
             if value not in known:
@@ -89,17 +94,24 @@ class TeacherTerm(LossTerm):
             raise ValueError(f'TeacherTerm: guide={guide!r} brings the map of one stage to finer ones: name it, '
                              'source=2')
         self.name = f'teacher_{kind}'
-        self.kind, self.stages, self.on, self.loss, self.normalize = kind, tuple(sorted(stages)), on, loss, normalize
+        self.kind, self.on, self.loss, self.normalize = kind, on, loss, normalize
+        self.last = max(stages) if source is None else source  # stage that the teacher is computed to
+        self.stages = () if loss == 'none' else tuple(sorted(stages))
         self.settings = {} if isinstance(teacher, str) else {k: v for k, v in teacher.items() if k != 'type'}
         self.source, self.guide = source, guide
         self.momentum, self.hidden_channels, self.every = momentum, hidden_channels, every
+        self.guides = False  # whether batch.looked is this teacher's
         self._updated: int | None = None  # iteration that the average has seen
+
+    @property
+    def loss_names(self) -> tuple[str, ...]:
+        return () if self.loss == 'none' else (self.name, )
 
     def connect(self, backbone: nn.Module) -> None:
         if self.kind == 'timm':
             self.teacher = TimmTeacher(**self.settings, bands=backbone.patch_embed.projection.in_channels)
         else:
-            self.teacher = frozen_copy(backbone, self.stages if self.source is None else (self.source, ))
+            self.teacher = frozen_copy(backbone, self.stages if self.source is None and self.stages else (self.last, ))
         self.project = ModuleDict()
         for i in self.stages:
             entering = backbone.num_features[i]
@@ -134,6 +146,27 @@ class TeacherTerm(LossTerm):
             self.teacher.eval()
         return self
 
+    def channels(self, stage: int) -> int:
+        """Those of what :meth:`look` gives of a stage."""
+        return self.teacher.channels if self.kind == 'timm' else self.teacher.num_features[stage]
+
+    @torch.no_grad()
+    def look(self, inputs: Tensor, images: Tensor) -> dict[int, Tensor]:
+        """What the teacher makes of whole images.
+
+        Args:
+            inputs: (B, C, H, W) normalised.
+            images: The same in [0, 1].
+
+        Returns:
+            Stage index -> (B, channels, H / 2^(i+2), W / 2^(i+2)), up to the last of the settings.
+        """
+        if self.kind != 'timm':
+            return dict(enumerate(self.teacher.every_stage(inputs)))
+        whole = self.teacher(images).float()
+        return {i: _resized(whole, [side // 2**(i + 2) for side in images.shape[-2:]], None)
+                for i in range(self.last + 1)}
+
     def predict(self, batch: MaskedBatch) -> dict[int, Tensor]:
         """Stage -> (B / every, channels of the teacher, h, w)."""
         return {i: self.project[str(i)](batch.features[i][::self.every].permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
@@ -141,6 +174,8 @@ class TeacherTerm(LossTerm):
 
     def losses(self, prediction: dict[int, Tensor], batch: MaskedBatch) -> dict[str, Tensor]:
         """Mean distance from the targets; 0 for an image without a place that counts."""
+        if not self.stages:
+            return {}
         parts = []
         for i, target in self.targets(batch).items():
             predicted, size = prediction[i].float(), target.shape[-2:]
@@ -159,12 +194,12 @@ class TeacherTerm(LossTerm):
     @torch.no_grad()
     def targets(self, batch: MaskedBatch) -> dict[int, Tensor]:
         """Stage -> (B / every, channels of the teacher, h, w) float32, normalised."""
-        images = (batch.images if self.kind == 'timm' else batch.inputs)[::self.every]
-        seen = self.teacher(images)
-        if self.kind != 'timm' and self.source is None:
-            maps = dict(zip(self.stages, seen))
+        if self.guides and self.source is None and self.guide is None:
+            maps = {i: batch.looked[i][::self.every] for i in self.stages}
+        elif self.kind != 'timm' and self.source is None:
+            maps = dict(zip(self.stages, self.teacher(batch.inputs[::self.every])))
         else:
-            whole = (seen if self.kind == 'timm' else seen[0]).float()
+            whole = self._whole(batch).float()
             edge = None if self.guide is None else edges_of(batch.edge, self.guide)[::self.every]
             maps = {i: _resized(whole, batch.features[i].shape[-2:], edge) for i in self.stages}
         dims = dict(instance=(2, 3), batch=(0, 2, 3), layer=(1, ))[self.normalize]
@@ -173,6 +208,14 @@ class TeacherTerm(LossTerm):
             variance, mean = torch.var_mean(x.float(), dims, correction=0, keepdim=True)
             found[i] = (x.float() - mean) * (variance + 1e-5).rsqrt()
         return found
+
+    def _whole(self, batch: MaskedBatch) -> Tensor:
+        """The one map that is the target of every stage."""
+        if self.kind == 'timm':
+            return self.teacher(batch.images[::self.every])
+        if self.guides:
+            return batch.looked[self.source][::self.every]
+        return self.teacher(batch.inputs[::self.every])[0]
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args) -> None:
         # MMEngine only logs what is missing; a run would go on with a random teacher

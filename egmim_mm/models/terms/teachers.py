@@ -26,9 +26,11 @@ def freeze(network: nn.Module, saved: bool = True) -> nn.Module:
 
 
 def frozen_copy(backbone: nn.Module, stages: Sequence[int]) -> nn.Module:
-    """A masked Swin with the weights of ``backbone``, without mask token, that returns ``stages``."""
+    """A masked Swin with the weights of ``backbone``, without mask token, that returns those of ``stages`` that it has
+    norms for; ``every_stage`` gives the others."""
     teacher = copy.deepcopy(backbone)
     teacher.keep_stages(*stages)
+    teacher.out_indices = tuple(i for i in teacher.out_indices if hasattr(teacher, f'norm{i}'))
     return freeze(teacher)
 
 
