@@ -23,8 +23,8 @@ class EdgeFloorHook(Hook):
     response of up to 16 windows of the size of a crop, at native scale; the floor is a percentile of these (see
     :func:`egmim_mm.edges.floor_of`), at least half an 8-bit step (0.02 of features, which are those of the weights
     that the run starts from), and the same in all processes. It goes to the log, to the checkpoints (buffer
-    ``edge_prior.measured_floor``, lineage) and to ``results.json``. A resumed run keeps its floor. Models with a floor
-    of their own, or that read no edges, are left alone.
+    ``edge_prior.measured_floor``, lineage) and to ``results.json``. A resumed run keeps its floor. Models
+    with a floor of their own, or that read no edges, are left alone.
 
     Args:
         num_tiles: Tiles, spread over the training data set.
