@@ -1,5 +1,6 @@
 """The floor of the edge prior: measured before training, in the checkpoint, lineage and results, kept on a resume."""
 import logging
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import MODELS, init_default_scope
 
 from egmim_mm.datasets import LoadTile, UnlabeledTiles
-from egmim_mm.edges import edge_response, floor_of
+from egmim_mm.edges import edge_response, feature_response, floor_of
 from egmim_mm.engine import EdgeFloorHook
 from egmim_mm.evaluation.protocol import describe_progress
 from egmim_mm.models import EdgePrior
@@ -26,9 +27,9 @@ def runner(tmp_path, write_image, toy_config):
     init_default_scope('mmpretrain')
     infos = {}
 
-    def make(floor='auto', resume=False, **parts):
+    def make(floor='auto', resume=False, operator='gaussian_sobel', **parts):
         cfg = toy_config()
-        cfg.model.edge_prior = dict(type='egmim_mm.EdgePrior', floor=floor)
+        cfg.model.edge_prior = dict(type='egmim_mm.EdgePrior', floor=floor, operator=operator)
         cfg.model.update(parts)
         dataset = UnlabeledTiles(str(tmp_path), pipeline=[dict(type='egmim_mm.LoadTile')])
         return SimpleNamespace(
@@ -60,6 +61,20 @@ def test_floor_is_a_percentile_of_the_training_tiles(runner, caplog):
     new.model.load_state_dict(run.model.state_dict())
     EdgeFloorHook(percentile=100).before_train(new)
     assert new.model.edge_prior.floor == pytest.approx(3 / 255, rel=1e-3)
+
+
+def test_floor_of_the_features_of_a_teacher(runner):
+    terms = [dict(type='egmim_mm.PixelTerm'), dict(type='egmim_mm.TeacherTerm', loss='none')]
+    run = runner(operator='features', terms=terms)
+    model = run.model
+    EdgeFloorHook(percentile=50).before_train(run)
+    tops = []
+    for slope in SLOPES:
+        image = (torch.arange(64.0) * slope).expand(1, 3, 64, 64)
+        inputs = (image - model.data_preprocessor.mean) / model.data_preprocessor.std
+        response = feature_response(model.terms['teacher_ema'].teacher.every_stage(inputs)[1], (64, 64))
+        tops.append(response.flatten().sort().values[math.ceil(0.99 * 64 * 64) - 1])
+    assert model.edge_prior.floor == pytest.approx(max(floor_of(torch.stack(tops), 50), 0.02), rel=1e-3)
 
 
 def test_floor_is_that_of_the_main_process(runner, monkeypatch):
