@@ -129,22 +129,22 @@ def test_start_never_moves_and_learns_nothing(taught, normalized):
 def test_settings_that_say_nothing():
     with pytest.raises(ValueError, match='its last map alone, leave source=2 out'):
         TeacherTerm(dict(type='timm', name='x', weights='y'), source=2)
-    with pytest.raises(ValueError, match="guide='own' brings the map of one stage to finer ones: name it, source=2"):
-        TeacherTerm('ema', guide='own')
-    with pytest.raises(ValueError, match="guide must be one of None, own, other, shuffled, uniform, got 'edges'"):
-        TeacherTerm('ema', source=2, guide='edges')
+    with pytest.raises(ValueError, match="edges='own' brings the map of one stage to finer ones: name it, source=2"):
+        TeacherTerm('ema', edges='own')
+    with pytest.raises(ValueError, match="edges must be one of None, own, other, shuffled, uniform, got 'edges'"):
+        TeacherTerm('ema', source=2, edges='edges')
 
 
-@pytest.mark.parametrize('guide', [None, 'own', 'other', 'uniform'])
-def test_deep_map_brought_to_a_finer_stage_by_edges(taught, normalized, guide):
-    model = taught(teacher='start', source=2, guide=guide, stages=(0, 1, 2), on='all', every=1)
+@pytest.mark.parametrize('edges', [None, 'own', 'other', 'uniform'])
+def test_deep_map_brought_to_a_finer_stage_by_edges(taught, normalized, edges):
+    model = taught(teacher='start', source=2, edges=edges, stages=(0, 1, 2), on='all', every=1)
     batch = model.encode(normalized(IMAGES, model))
     term = model.terms['teacher_start']
     whole, found = term.teacher(batch.inputs)[0], term.targets(batch)
-    edge = {'own': batch.edge, 'other': batch.edge.flip(0), 'uniform': 0 * batch.edge}.get(guide)
+    edge = {'own': batch.edge, 'other': batch.edge.flip(0), 'uniform': 0 * batch.edge}.get(edges)
     for i, target in found.items():
         expected = F.interpolate(whole, size=target.shape[-2:], mode='bilinear')
-        if guide and i < 2:
+        if edges and i < 2:
             expected = upsample_by_edges(whole, edge, target.shape[-2:])
         expected = expected - expected.mean((2, 3), keepdim=True)
         torch.testing.assert_close(target, expected / (expected.square().mean((2, 3), keepdim=True) + 1e-5).sqrt(),

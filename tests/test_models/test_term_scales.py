@@ -94,7 +94,7 @@ def test_step_reads_no_tensor_back(build, normalized, monkeypatch):
     model.loss(inputs)
     assert model.balance.scale.all()
     edge = model.edge_prior(IMAGES)
-    model.edge_prior.forward = lambda images, valid: edge  # Kornia checks a sigma of its own on the CPU
+    model.edge_prior.forward = lambda images, valid, looked: edge  # Kornia checks a sigma of its own on the CPU
 
     def read(tensor, *args):
         raise AssertionError('a tensor is read back')

@@ -2,4 +2,4 @@
 _base_ = '../egmim_dapt.py'
 
 model = dict(terms=[
-    *_base_.model.terms, dict(type='egmim_mm.TeacherTerm', teacher='ema', stages=(1, 2), source=2, guide='own')])
+    *_base_.model.terms, dict(type='egmim_mm.TeacherTerm', teacher='ema', stages=(1, 2), source=2, edges='own')])

@@ -44,7 +44,7 @@ class TeacherTerm(LossTerm):
             in an image counts; or ``layer``, each place over its channels (data2vec).
         source: Stage of the student as teacher whose map is the target of every stage; None = the same stage. A teacher
             of timm has its last map alone.
-        guide: How a map of the teacher is brought to a stage that is finer: None, bilinear; ``own``, along paths that
+        edges: How a map of the teacher is brought to a stage that is finer: None, bilinear; ``own``, along paths that
             cross no edge (:func:`~egmim_mm.edges.upsample_by_edges`). Its controls are ``other``, ``shuffled`` and
             ``uniform``, see :class:`EdgeAffinityTerm`.
         every: The teacher looks at every so many images of a batch alone, the first and so on; its forward pass on all
@@ -66,7 +66,7 @@ class TeacherTerm(LossTerm):
                  loss: str = 'cosine',
                  normalize: str = 'instance',
                  source: int | None = None,
-                 guide: str | None = None,
+                 edges: str | None = None,
                  every: int = 2,
                  momentum: float = 0.996,
                  hidden_channels: int = 0,
@@ -80,7 +80,7 @@ class TeacherTerm(LossTerm):
         for name, value, known in (('on', on, ('masked', 'visible', 'all')),
                                    ('loss', loss, ('cosine', 'smooth_l1', 'none')),
                                    ('normalize', normalize, ('instance', 'batch', 'layer')),
-                                   ('source', source, (None, 0, 1, 2, 3)), ('guide', guide, (None, *EDGES))):
+                                   ('source', source, (None, 0, 1, 2, 3)), ('edges', edges, (None, *EDGES))):
             if value not in known:
                 raise ValueError(f'TeacherTerm: {name} must be one of {", ".join(map(str, known))}, got {value!r}')
         if not 0 <= momentum < 1 or hidden_channels < 0 or every < 1:
@@ -90,15 +90,15 @@ class TeacherTerm(LossTerm):
             raise ValueError(f'TeacherTerm: stages must name some of 0, 1, 2, 3, got {tuple(stages)}')
         if kind == 'timm' and source is not None:
             raise ValueError(f'TeacherTerm: a teacher of timm has its last map alone, leave source={source} out')
-        if kind != 'timm' and source is None and guide is not None:
-            raise ValueError(f'TeacherTerm: guide={guide!r} brings the map of one stage to finer ones: name it, '
+        if kind != 'timm' and source is None and edges is not None:
+            raise ValueError(f'TeacherTerm: edges={edges!r} brings the map of one stage to finer ones: name it, '
                              'source=2')
         self.name = f'teacher_{kind}'
         self.kind, self.on, self.loss, self.normalize = kind, on, loss, normalize
         self.last = max(stages) if source is None else source  # stage that the teacher is computed to
         self.stages = () if loss == 'none' else tuple(sorted(stages))
         self.settings = {} if isinstance(teacher, str) else {k: v for k, v in teacher.items() if k != 'type'}
-        self.source, self.guide = source, guide
+        self.source, self.edges = source, edges
         self.momentum, self.hidden_channels, self.every = momentum, hidden_channels, every
         self.guides = False  # whether batch.looked is this teacher's
         self._updated: int | None = None  # iteration that the average has seen
@@ -194,13 +194,13 @@ class TeacherTerm(LossTerm):
     @torch.no_grad()
     def targets(self, batch: MaskedBatch) -> dict[int, Tensor]:
         """Stage -> (B / every, channels of the teacher, h, w) float32, normalised."""
-        if self.guides and self.source is None and self.guide is None:
+        if self.guides and self.source is None and self.edges is None:
             maps = {i: batch.looked[i][::self.every] for i in self.stages}
         elif self.kind != 'timm' and self.source is None:
             maps = dict(zip(self.stages, self.teacher(batch.inputs[::self.every])))
         else:
             whole = self._whole(batch).float()
-            edge = None if self.guide is None else edges_of(batch.edge, self.guide)[::self.every]
+            edge = None if self.edges is None else edges_of(batch.edge, self.edges)[::self.every]
             maps = {i: _resized(whole, batch.features[i].shape[-2:], edge) for i in self.stages}
         dims = dict(instance=(2, 3), batch=(0, 2, 3), layer=(1, ))[self.normalize]
         found = {}
