@@ -80,10 +80,22 @@ class BatchAugmentation:
             maps = torch.from_numpy(np.array([draw[1] for draw in draws], np.float32))
             images = _recolored(images, maps.to(images.device, non_blocking=True))
         if self.cutmix + self.classmix:
-            theirs = self._taken(labels.roll(-1, 0), [np.random.default_rng((int(seed), 2)) for seed in seeds])
-            images = torch.where(theirs, images.roll(-1, 0), images)
-            labels = torch.where(theirs, labels.roll(-1, 0), labels)
+            labels, images = self.mix(seeds, labels, images)
         return images, labels
+
+    def mix(self, seeds: Sequence[int], labels: Tensor, *maps: Tensor) -> list[Tensor]:
+        """Give each sample pixels of the next one.
+
+        Args:
+            seeds: B whole numbers.
+            labels: (B, 1, H, W), of which ``classmix`` takes classes; 255 = none.
+            maps: Further maps of the same samples, (B, ..., H, W).
+
+        Returns:
+            Labels and maps, all with the same pixels of the next.
+        """
+        theirs = self._taken(labels.roll(-1, 0), [np.random.default_rng((int(seed), 2)) for seed in seeds])
+        return [torch.where(theirs, x.roll(-1, 0), x) for x in (labels, *maps)]
 
     def _draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """(3,) bool: mirrored, turned by 90, by 180 degrees; (3, 4) map of the colours.

@@ -4,9 +4,11 @@ from typing import NamedTuple
 
 from mmengine.config import Config
 
+from egmim_mm.datasets.mixed_batches import share_ratio
+
 from .launch_error import LaunchError
 
-__all__ = ['BatchShares', 'share_out', 'shares_of']
+__all__ = ['BatchShares', 'labelled_images', 'share_out', 'shares_of']
 
 
 class BatchShares(NamedTuple):
@@ -85,6 +87,30 @@ def check_stated(dataloader: Mapping, shares: BatchShares) -> None:
                           f'makes it {shares.images} with {_processes(shares.processes)}: leave batch_size out. For '
                           'less memory and the same training set train_cfg.max_batch_per_process, for another batch '
                           'train_cfg.global_batch (images over all processes)')
+
+
+def labelled_images(dataloader: Mapping, images: int) -> int:
+    """How many of the images that a process computes at once are labelled.
+
+    Args:
+        dataloader: Config of the training's; a sampler with ``labelled_share`` gives unlabelled samples too.
+        images: That a process computes at once.
+
+    Raises:
+        LaunchError: The share is none, or does not make whole numbers of images.
+    """
+    share = (dataloader.get('sampler') or {}).get('labelled_share')
+    if share is None:
+        return images
+    try:
+        ratio = share_ratio(share)
+    except ValueError as error:
+        raise LaunchError(str(error)) from None
+    if images % ratio.denominator:
+        raise LaunchError(f'a process computes {images} images at once, of which {ratio} cannot be labelled '
+                          f'(train_dataloader.sampler.labelled_share={share}): make train_cfg.global_batch and '
+                          f'max_batch_per_process multiples of {ratio.denominator} images for each process')
+    return images * ratio.numerator // ratio.denominator
 
 
 def _processes(number: int | str) -> str:

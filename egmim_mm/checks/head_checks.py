@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from egmim_mm.processes import rank_and_size
 
-from .batch_checks import shares_of
+from .batch_checks import labelled_images, shares_of
 from .launch_error import LaunchError
 
 __all__ = ['check_batch', 'check_heads', 'heads_of']
@@ -37,10 +37,11 @@ def check_heads(cfg: Config, losses: bool = True) -> None:
     """
     model = cfg.get('model') or {}
     cascaded = isinstance(model.get('decode_head'), (list, tuple))
-    if cascaded and not str(model.get('type')).endswith('CascadeEncoderDecoder'):
-        raise LaunchError(f'model.decode_head is a list of {len(model.decode_head)}, which {model.type} does not take: '
+    kind = str(model.get('student') or model.get('type'))  # MeanTeacherSegmentor has the settings of its student
+    if cascaded and not kind.endswith('CascadeEncoderDecoder'):
+        raise LaunchError(f'model.decode_head is a list of {len(model.decode_head)}, which {kind} does not take: '
                           f"set model.type='CascadeEncoderDecoder' and model.num_stages={len(model.decode_head)}")
-    if str(model.get('type')).endswith('CascadeEncoderDecoder') and (
+    if kind.endswith('CascadeEncoderDecoder') and (
             not cascaded or model.get('num_stages') != len(model.decode_head)):
         raise LaunchError('model.decode_head of a CascadeEncoderDecoder is a list with one head for each of '
                           f'num_stages={model.get("num_stages")}')
@@ -91,10 +92,17 @@ def check_batch(cfg: Config) -> None:
     """
     processes = rank_and_size(cfg.get('launcher', 'none'))[1]
     shares = shares_of(cfg, processes)
-    if (shares.images if shares else (cfg.get('train_dataloader') or {}).get('batch_size', 1)) != 1:
+    loader = cfg.get('train_dataloader') or {}
+    images = shares.images if shares else loader.get('batch_size', 1)
+    labelled = labelled_images(loader, images)
+    if min(labelled, images - labelled or images) != 1:
         return
-    batch = 'train_dataloader.batch_size is 1: set it to 2 or more' if not shares else (
-        f'there are {shares}: start fewer processes, raise train_cfg.max_batch_per_process or global_batch')
+    if images > 1:
+        batch = (f'{labelled} of the {images} images that a process computes at once are labelled, and both kinds are '
+                 'computed apart: raise train_cfg.global_batch or max_batch_per_process')
+    else:
+        batch = 'train_dataloader.batch_size is 1: set it to 2 or more' if not shares else (
+            f'there are {shares}: start fewer processes, raise train_cfg.max_batch_per_process or global_batch')
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmseg'), torch.device('meta'):
         for name, head in heads_of(cfg.get('model') or {}):
             index = head.get('in_index')

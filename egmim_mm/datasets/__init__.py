@@ -3,6 +3,7 @@ from .edge_guided_mask import EdgeGuidedMask
 from .geometric import RandomMirror, RandomQuarterTurn, RandomScaledCrop
 from .imagery import UnlabeledTiles
 from .label_budget import select_tiles
+from .mixed_batches import MixedLabelBudgetSampler
 from .packing import PackTiles, TileSample, stack_tiles
 from .photometric import PhotoMetricDistortion
 from .public import ISAID, LoveDA, Potsdam, Vaihingen
@@ -12,8 +13,8 @@ from .segmentation import SegmentationTiles
 from .transforms import LoadTile, LoadTileMask
 
 __all__ = [
-    'EdgeGuidedMask', 'ISAID', 'LabelBudgetSampler', 'LoadTile', 'LoadTileMask', 'LoveDA', 'PackTiles',
-    'PhotoMetricDistortion', 'Potsdam', 'RandomMirror', 'RandomQuarterTurn', 'RandomScaledCrop', 'RasterCrops',
-    'SampleIndex', 'SegmentationTiles', 'StreamSampler', 'TileSample', 'UnlabeledTiles', 'Vaihingen', 'select_tiles',
-    'stack_tiles'
+    'EdgeGuidedMask', 'ISAID', 'LabelBudgetSampler', 'LoadTile', 'LoadTileMask', 'LoveDA', 'MixedLabelBudgetSampler',
+    'PackTiles', 'PhotoMetricDistortion', 'Potsdam', 'RandomMirror', 'RandomQuarterTurn', 'RandomScaledCrop',
+    'RasterCrops', 'SampleIndex', 'SegmentationTiles', 'StreamSampler', 'TileSample', 'UnlabeledTiles', 'Vaihingen',
+    'select_tiles', 'stack_tiles'
 ]

@@ -12,13 +12,14 @@ from egmim_mm.storage.mask_values import IGNORE, MaskValues, parse_color
 from egmim_mm.storage.tile_pairs import PARTS, add_full_masks, check_pair_size, find_pairs, part_of
 
 from .class_counts import count_class_pixels
+from .mixed_batches import WithUnlabelled
 from .position_seed import SeededByPosition
 
 __all__ = ['SegmentationTiles']
 
 
 @DATASETS.register_module()
-class SegmentationTiles(SeededByPosition, BaseSegDataset):
+class SegmentationTiles(WithUnlabelled, SeededByPosition, BaseSegDataset):
     """Image/mask pairs. After ``egmim_mm.LoadTileMask`` pixels are 0..K-1, and 255 where ignored.
 
     A tile is named by its path relative to the image folder, without suffix; with ``*`` in
@@ -47,6 +48,8 @@ class SegmentationTiles(SeededByPosition, BaseSegDataset):
         part: ``'dev'``: only these; ``'train'``: only the others; None: all. ``--dev`` of the tools sets both.
         test_mode: See MMEngine's ``BaseDataset``.
         check_first: For that many pairs sizes are compared at start, for the others when loaded.
+        unlabeled: Config of a data set of further unlabelled images, or several, without ``pipeline``; ``type`` is
+            ``egmim_mm.UnlabeledTiles`` unless given. ``egmim_mm.MixedLabelBudgetSampler`` draws from them.
         reduce_zero_label: Not supported: ``mask_values`` says the same without ambiguity.
         pipeline: Transforms. Masks are loaded by ``egmim_mm.LoadTileMask``: mmseg's ``LoadAnnotations`` takes the
             values in the files for classes, so it is refused.
@@ -67,7 +70,8 @@ class SegmentationTiles(SeededByPosition, BaseSegDataset):
                  mask_format: str = 'index', mask_values: Sequence | None = None, ignore_values: Sequence = (),
                  dev_tiles: str | Sequence[str] | None = None, part: str | None = None,
                  test_mode: bool = False, check_first: int = 5000,
-                 reduce_zero_label: bool = False, pipeline: Sequence = (), **kwargs: Any) -> None:
+                 reduce_zero_label: bool = False, pipeline: Sequence = (),
+                 unlabeled: dict | Sequence[dict] | None = None, **kwargs: Any) -> None:
         if reduce_zero_label:
             raise ValueError('reduce_zero_label=True is not supported: for masks with 0 = ignored and classes '
                              'from 1 on set mask_values=(1, 2, ...) and ignore_values=(0, )')
@@ -82,7 +86,7 @@ class SegmentationTiles(SeededByPosition, BaseSegDataset):
         metainfo = _with_rgb_palette(metainfo if metainfo is not None else self.METAINFO)
         self.mask_table = _mask_table(metainfo, mask_format, mask_values, ignore_values)
         self.include, self.check_first, self.source_pattern = include, check_first, source_pattern
-        self.dev_tiles, self.part = dev_tiles, part
+        self.dev_tiles, self.part, self.unlabeled = dev_tiles, part, unlabeled
         if data_prefix is None:
             data_prefix = dict(img_path='images', seg_map_path='masks')
         # an empty prefix would become data_root

@@ -7,6 +7,7 @@ from .hooks import (
     GlobalLossHook,
     IterationSeedHook,
     MaskCurriculumHook,
+    MeanTeacherHook,
     ReconstructionHook,
     RepresentationHealthHook,
     SafeCheckpointHook,
@@ -19,6 +20,7 @@ from .readout_loop import ReadoutLoop
 
 __all__ = [
     'AutocastOptimWrapper', 'ClassWeightsHook', 'EdgeFloorHook', 'FiniteLossHook', 'FrozenBackboneHook',
-    'GlobalBatchLoop', 'GlobalLossHook', 'IterationSeedHook', 'MaskCurriculumHook', 'MergedGroups', 'ReadoutLoop',
-    'ReconstructionHook', 'RepresentationHealthHook', 'SafeCheckpointHook', 'StepRecordsHook', 'SwinLayerDecay'
+    'GlobalBatchLoop', 'GlobalLossHook', 'IterationSeedHook', 'MaskCurriculumHook', 'MeanTeacherHook', 'MergedGroups',
+    'ReadoutLoop', 'ReconstructionHook', 'RepresentationHealthHook', 'SafeCheckpointHook', 'StepRecordsHook',
+    'SwinLayerDecay'
 ]

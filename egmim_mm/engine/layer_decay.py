@@ -22,6 +22,7 @@ def swin_layer(name: str, depths: list[int], merging_first: bool = False) -> int
         0 for patch embedding and mask token, 1 ... sum(depths) for the blocks; patch merging counts with the
         block before it; sum(depths) + 1 for the norms of the stages and everything outside the backbone.
     """
+    name = name.removeprefix('student.')  # of MeanTeacherSegmentor
     if re.match(r'backbone\.(patch_embed\.|mask_token$)', name):
         return 0
     if block := re.match(r'backbone\.stages\.(\d+)\.blocks\.(\d+)\.', name):

@@ -7,7 +7,7 @@ from mmengine.runner import Runner
 DATASET_KEYS = ('data_root', 'data_prefix', 'include', 'ann_file', 'list_file', 'img_suffix',
                 'seg_map_suffix', 'part', 'dev_tiles')
 DEV = 'dev'
-SAMPLER_KEYS = ('budget', 'seed', 'strategy', 'unit')
+SAMPLER_KEYS = ('budget', 'seed', 'strategy', 'unit', 'labelled_share', 'unlabelled')
 
 
 def class_names(dataset: Any) -> list[str] | None:

@@ -67,6 +67,8 @@ class Segmenter(PixelClassifier):
             raise ValueError(f'{name}: the head has {model.out_channels} outputs for {len(self.classes)} classes; maps '
                              'need one for each, from 2 to 255')
         _load_weights(model, saved.get('state_dict', {}), path)
+        if hasattr(model, 'deployed'):  # of student and teacher the one that predicts
+            model = model.deployed()
         self.weights_sha256 = file_sha256(path)
         # a tenth less time for convolutions on a CPU
         self.model = model.eval().to(self.device, memory_format=torch.channels_last)

@@ -8,6 +8,7 @@ from .fitted_encoder_decoder import FittedEncoderDecoder
 from .losses import CellMSELoss, CosineAnchorLoss, EdgeWeightedL1Loss, GradientL1Loss, LabelledCrossEntropyLoss
 from .readout_head import ReadoutHead
 from .segmentation_heads import FCNHead, UPerHead
+from .segmentors import MeanTeacherSegmentor
 from .terms import (
     AnchorTerm,
     EdgeAffinityTerm,
@@ -34,7 +35,7 @@ __all__ = [
     'EdgeAffinityTerm', 'EdgeGuidedMaskGenerator', 'EdgePrior', 'EdgeStructureHead', 'EdgeWeightedL1Loss',
     'EdgeWeightedReconstructionHead', 'FCNHead', 'FittedEncoderDecoder', 'GradientL1Loss', 'GradientTerm',
     'HardnessTerm', 'LabelledCrossEntropyLoss', 'LossTerm', 'MaskedBatch', 'MaskedSwinTransformer',
-    'MaskedSwinTransformerV2', 'PixelTerm', 'ReadoutHead', 'SkillBalance', 'StageEdgesTerm', 'StagePixelsTerm',
-    'StructureTerm', 'TeacherTerm', 'TermBalance', 'TilePreprocessor', 'UPerHead', 'VarianceCovarianceTerm',
-    'VisibleDecoder'
+    'MaskedSwinTransformerV2', 'MeanTeacherSegmentor', 'PixelTerm', 'ReadoutHead', 'SkillBalance', 'StageEdgesTerm',
+    'StagePixelsTerm', 'StructureTerm', 'TeacherTerm', 'TermBalance', 'TilePreprocessor', 'UPerHead',
+    'VarianceCovarianceTerm', 'VisibleDecoder'
 ]

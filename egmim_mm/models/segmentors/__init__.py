@@ -1,0 +1,3 @@
+from .mean_teacher import MeanTeacherSegmentor
+
+__all__ = ['MeanTeacherSegmentor']
