@@ -3,7 +3,6 @@ import math
 from typing import Any
 
 import torch
-from mmengine import dist
 from mmseg.models import BaseSegmentor
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
@@ -14,13 +13,13 @@ from egmim_mm.registry import MODELS
 
 from ..edge_guidance import EdgePrior
 from ..terms.teachers import copy_weights, freeze
-from .pseudo_labels import boundary_weights, class_pixels, pseudo_label_loss, update_confidences
+from .class_thresholds import ClassThresholds
+from .pseudo_labels import boundary_weights, class_pixels, pseudo_label_loss
 from .strong_views import StrongViews
 
 __all__ = ['MeanTeacherSegmentor']
 
 _PARTS = ('student', 'teacher')
-_CONFIDENCE_MOMENTUM = 0.99  # of adaptive thresholds
 
 
 @MODELS.register_module()
@@ -43,8 +42,8 @@ class MeanTeacherSegmentor(BaseSegmentor):
         weight: Factor of the unlabelled loss at the end of the ramp, above 0 and at most 1.
         ramp_up: Share of the run over which the factor grows, as exp(-5 (1 - t)^2); 0: none.
         momentum: Of the average, in [0, 1); in step n at most 1 - 1 / (n + 1), so that random weights are forgotten.
-        adaptive: Multiply the threshold of each class by its mean confidence, as a share of that of the surest class
-            (the class-wise part of FreeMatch, Wang et al., ICLR 2023): rare classes, which are less sure, count sooner.
+        adaptive: Multiply the threshold of each class by its mean confidence, as a share of that of the surest class,
+            see :class:`~egmim_mm.models.segmentors.class_thresholds.ClassThresholds`: rare classes count sooner.
         strong: Options of :class:`~egmim_mm.models.segmentors.strong_views.StrongViews`.
         edge_trust: Options of :class:`EdgePrior`, and ``width``, px (2): pseudo-labels that near another class count as
             much as there is an edge in the image. None: all alike.
@@ -83,13 +82,12 @@ class MeanTeacherSegmentor(BaseSegmentor):
         if getattr(self.data_preprocessor, 'augmentation', None) is not None:
             raise ValueError('model.data_preprocessor.augmentation would mix labelled with unlabelled images: leave it '
                              'out; flips and turns stand in the pipeline, colours and mixtures in model.strong')
-        settings = segmentor if init_cfg is None else dict(segmentor, init_cfg=init_cfg)
-        self.student = MODELS.build(dict(settings, type=student))
-        if self.student.out_channels < 2:
+        self.student = MODELS.build(dict(segmentor, type=student, init_cfg=init_cfg))
+        self.out_channels, self.align_corners = self.student.out_channels, self.student.align_corners
+        if self.out_channels < 2:
             raise ValueError('MeanTeacherSegmentor needs one output for each class, and the student has one for both: '
                              'leave out_channels of its heads out')
-        # buffers: no optimizer has them
-        self.teacher = freeze(copy.deepcopy(self.student))
+        self.teacher = freeze(copy.deepcopy(self.student))  # buffers, which no optimizer has
         self.threshold, self.weight, self.ramp_up, self.momentum = threshold, weight, ramp_up, momentum
         self.predict_with, self.strong = predict_with, StrongViews(**(strong or {}))
         options = dict(edge_trust or {})
@@ -97,8 +95,8 @@ class MeanTeacherSegmentor(BaseSegmentor):
         if not isinstance(self.width, int) or self.width < 1:
             raise ValueError(f'model.edge_trust.width is {self.width!r}: whole px, 1 or more')
         self.edge_prior = None if edge_trust is None else EdgePrior(**options)
-        self.register_buffer('confidence', torch.zeros(self.student.out_channels) if adaptive else None)
-        self.classes: tuple[str, ...] = tuple(map(str, range(self.student.out_channels)))  # their names in the log
+        self.class_thresholds = ClassThresholds(threshold, self.out_channels) if adaptive else None
+        self.classes: tuple[str, ...] = tuple(map(str, range(self.out_channels)))  # their names in the log
         self.iteration = self.max_iters = None
 
     @property
@@ -118,14 +116,6 @@ class MeanTeacherSegmentor(BaseSegmentor):
     @property
     def auxiliary_head(self) -> nn.Module | None:
         return getattr(self.student, 'auxiliary_head', None)
-
-    @property
-    def out_channels(self) -> int:
-        return self.student.out_channels
-
-    @property
-    def align_corners(self) -> bool:
-        return self.student.align_corners
 
     def init_weights(self) -> None:
         """Those of the student, which the teacher takes over."""
@@ -170,8 +160,7 @@ class MeanTeacherSegmentor(BaseSegmentor):
 
         Args:
             inputs: (B, C, H, W) normalised.
-            data_samples: B samples; ``unlabelled`` in the meta data of some, ``valid`` (1, H, W) bool where they are
-                padded.
+            data_samples: B samples, ``unlabelled`` in the meta data of some; with ``valid``, (1, H, W) bool, if padded.
 
         Returns:
             The student's losses on the labelled images, ``loss_unlabelled``, and for the log ``unlabelled_weight``,
@@ -186,7 +175,7 @@ class MeanTeacherSegmentor(BaseSegmentor):
         if self.iteration is None:
             raise RuntimeError('MeanTeacherSegmentor does not know how far training is: add '
                                "dict(type='egmim_mm.MeanTeacherHook') to custom_hooks")
-        flags = [bool(sample.metainfo.get('unlabelled')) for sample in data_samples]
+        flags = [sample.metainfo.get('unlabelled', False) for sample in data_samples]
         if all(flags) or not any(flags):
             raise ValueError(f'the batch has no {"labelled" if all(flags) else "unlabelled"} image: set '
                              "train_dataloader.sampler.type='egmim_mm.MixedLabelBudgetSampler'")
@@ -211,9 +200,8 @@ class MeanTeacherSegmentor(BaseSegmentor):
             accepted, count = (weights > 0) & valid, valid.sum().clamp(min=1)
             by_class = class_pixels(labels, accepted, self.out_channels) / accepted.sum().clamp(min=1)
             same = ((logits.argmax(1, keepdim=True) == labels) & valid).sum() / count
-        return dict(loss_unlabelled=weight * pseudo_label_loss(logits, labels, weights, valid),
+        return dict(loss_unlabelled=weight * pseudo_label_loss(logits, labels, weights, valid), top_class=top_class,
                     unlabelled_weight=images.new_tensor(weight), accepted=accepted.sum() / count, agreement=same,
-                    top_class=top_class,
                     **{f'accepted_{name}': share for name, share in zip(self.classes, by_class)})
 
     def pseudo_labels(self, images: Tensor, raw: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
@@ -229,23 +217,14 @@ class MeanTeacherSegmentor(BaseSegmentor):
         """
         probability, labels = self._logits(self.teacher, images).float().softmax(1).max(1, keepdim=True)
         least: float | Tensor = self.threshold
-        if self.confidence is not None:
-            least = self._class_thresholds(probability, labels, valid)[labels]
+        if self.class_thresholds is not None:
+            self.class_thresholds.update(probability, labels, valid)
+            least = self.class_thresholds()[labels]
         weights = ((probability >= least) & valid).float()
         if self.edge_prior is not None:
             edge = self.edge_prior((raw.float() / 255).clamp(0, 1), valid)
             weights = weights * boundary_weights(labels, edge, self.width)
         return labels, weights
-
-    def _class_thresholds(self, probability: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
-        """(K, ), after this step's confidences, which are those of all processes."""
-        pixels = class_pixels(labels, valid, self.out_channels)
-        sums = torch.stack([probability[(labels == number) & valid].sum() for number in range(self.out_channels)])
-        both = torch.stack([sums, pixels])
-        dist.all_reduce(both, 'sum')
-        update_confidences(self.confidence, *both, _CONFIDENCE_MOMENTUM)
-        share = self.confidence / self.confidence.max().clamp(min=torch.finfo(torch.float32).tiny)
-        return self.threshold * torch.where(self.confidence > 0, share, 1.0)
 
     def _logits(self, network: nn.Module, images: Tensor) -> Tensor:
         """(B, K, H, W)."""

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ['boundary_weights', 'class_pixels', 'pseudo_label_loss', 'update_confidences']
+__all__ = ['boundary_weights', 'class_pixels', 'pseudo_label_loss']
 
 
 def pseudo_label_loss(logits: Tensor, labels: Tensor, weights: Tensor, valid: Tensor) -> Tensor:
@@ -45,17 +45,3 @@ def boundary_weights(labels: Tensor, edge: Tensor, width: int) -> Tensor:
 def class_pixels(labels: Tensor, counted: Tensor, classes: int) -> Tensor:
     """(K, ) float32: pixels of each class among those that are counted; both (B, 1, H, W), ``counted`` bool."""
     return torch.stack([((labels == number) & counted).sum() for number in range(classes)]).float()
-
-
-def update_confidences(average: Tensor, sums: Tensor, pixels: Tensor, momentum: float) -> None:
-    """Move the mean confidence of each class towards that of this step, in place.
-
-    Args:
-        average: (K, ); 0: a class that was never predicted, which takes the first value whole.
-        sums: (K, ) confidences of the pixels predicted as the class, summed up.
-        pixels: (K, ) their number; a class without one keeps its average.
-        momentum: Weight of the average, in [0, 1).
-    """
-    now = sums / pixels.clamp(min=1)
-    moved = torch.where(average > 0, average * momentum + now * (1 - momentum), now)
-    average.copy_(torch.where(pixels > 0, moved, average))
