@@ -171,7 +171,7 @@ def check_same_data(before: dict[str, Any] | None, now: dict[str, Any]) -> None:
         now: The same, of the data that are there now.
 
     Raises:
-        ValueError: Another number of tiles, or other labelled tiles.
+        ValueError: Another number of tiles or unlabelled images, or other labelled tiles.
     """
     if not before:
         return
@@ -179,6 +179,10 @@ def check_same_data(before: dict[str, Any] | None, now: dict[str, Any]) -> None:
     if None not in numbers and numbers[0] != numbers[1]:
         raise ValueError(f'the run began with {numbers[0]} training tiles, and there are {numbers[1]} now: a resumed '
                          'run needs the same data. Restore them, or start a new run in another --work-dir')
+    unlabelled = [one['labels'].get('unlabelled') for one in (before, now)]
+    if None not in unlabelled and unlabelled[0] != unlabelled[1]:
+        raise ValueError(f'the run began with {unlabelled[0]} unlabelled images, and there are {unlabelled[1]} now: a '
+                         'resumed run needs the same data. Restore them, or start a new run in another --work-dir')
     tiles = [one['labels'].get('tiles') for one in (before, now)]
     if None not in tiles and sorted(tiles[0]) != sorted(tiles[1]):
         other = min(set(tiles[0]) ^ set(tiles[1]))

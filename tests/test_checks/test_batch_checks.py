@@ -3,6 +3,7 @@ import pytest
 from mmengine.config import Config
 
 from egmim_mm.checks import LaunchError, share_out, shares_of
+from egmim_mm.checks.batch_checks import labelled_images
 
 
 @pytest.mark.parametrize('batch, processes, limit, accumulation, images', [
@@ -66,3 +67,12 @@ def test_settings_that_say_something_else(cfg, says):
     with pytest.raises(LaunchError) as error:
         shares_of(cfg, 2)
     assert str(error.value).startswith(says) and '\n' not in str(error.value)
+
+
+def test_labelled_images_of_a_part():
+    assert labelled_images({}, 8) == 8
+    assert labelled_images(dict(sampler=dict(labelled_share=0.25)), 8) == 2
+    with pytest.raises(LaunchError, match='8 images at once, of which 3/5 cannot be labelled .*multiples of 5 images'):
+        labelled_images(dict(sampler=dict(labelled_share=0.6)), 8)
+    with pytest.raises(LaunchError, match='labelled_share is 1: a share of each batch above 0 and below 1'):
+        labelled_images(dict(sampler=dict(labelled_share=1)), 8)

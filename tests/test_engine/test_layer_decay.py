@@ -39,7 +39,8 @@ def groups(constructor, model, **paramwise):
     ('backbone.stages.0.downsample.reduction.weight', 2), ('backbone.stages.1.blocks.0.norm1.bias', 3),
     ('backbone.stages.2.blocks.5.ffn.layers.1.weight', 10), ('backbone.stages.2.downsample.norm.weight', 10),
     ('backbone.stages.3.blocks.1.norm2.weight', 12), ('backbone.norm0.weight', 13), ('backbone.norm3.bias', 13),
-    ('decode_head.weight', 13), ('terms.anchor.teacher.patch_embed.projection.weight', 13)])
+    ('decode_head.weight', 13), ('terms.anchor.teacher.patch_embed.projection.weight', 13),
+    ('student.backbone.stages.1.blocks.0.norm1.bias', 3), ('teacher.backbone.stages.1.blocks.0.norm1.bias', 13)])
 def test_layers(name, layer):
     assert swin_layer(name, DEPTHS) == layer
 

@@ -4,6 +4,7 @@ import pytest
 
 from egmim_mm.checks import share_out
 from egmim_mm.evaluation.protocol import (
+    check_same_data,
     class_names,
     describe_batch,
     describe_labels,
@@ -93,3 +94,11 @@ def test_what_the_weights_are_chosen_on_is_recorded():
         assert describe_training(cfg | hooks, loader, 0, {})['selected_on'] == 'test'
         assert selecting_hook(hooks) in ('custom_hooks.1 (EarlyStoppingHook)',
                                          "default_hooks.checkpoint.save_best='mIoU'")
+
+
+def test_a_resumed_run_needs_the_same_unlabelled_images():
+    before, now = (dict(split=dict(num_tiles=8), labels=dict(tiles=['a'], unlabelled=number)) for number in (7, 9))
+    check_same_data(before, before)
+    check_same_data(dict(before, labels=dict(tiles=['a'])), now)  # of an earlier version
+    with pytest.raises(ValueError, match='began with 7 unlabelled images, and there are 9 now'):
+        check_same_data(before, now)

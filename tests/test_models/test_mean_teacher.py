@@ -4,11 +4,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope
 from mmengine.structures import PixelData
 from torch.nn import functional as F
 
+from egmim_mm.checks.head_checks import check_heads
 from egmim_mm.datasets import TileSample
 from egmim_mm.models.segmentors.class_thresholds import ClassThresholds
 from egmim_mm.models.segmentors.pseudo_labels import boundary_weights, pseudo_label_loss
@@ -227,3 +228,14 @@ def test_edges_weigh_pseudo_labels():
     labels, weights = model.pseudo_labels(noise, flat, valid)
     near = boundary_weights(labels, torch.zeros(1, 1, SIZE, SIZE), 2) == 0
     assert near.any() and (weights[near] == 0).all() and (weights[~near] == 1).all()
+
+
+def test_a_cascade_is_a_student():
+    first = config().decode_head
+    second = dict(type='OCRHead', in_channels=8, in_index=0, channels=4, ocr_channels=4, num_classes=3,
+                  norm_cfg=dict(type='BN'), loss_decode=dict(type='CrossEntropyLoss'))
+    model = build(student='CascadeEncoderDecoder', num_stages=2, decode_head=[first, second], threshold=0.34).train()
+    model.set_iteration(5, 10)
+    losses = model(*batch(), mode='loss')
+    assert {'decode_0.loss_ce', 'decode_1.loss_ce', 'loss_unlabelled'} <= losses.keys()
+    check_heads(Config(dict(model=config(student='CascadeEncoderDecoder', num_stages=2, decode_head=[first, first]))))
