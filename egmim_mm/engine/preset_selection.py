@@ -2,7 +2,8 @@
 import copy
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def select_preset(load: Callable[[str | None], Config], settle: Callable[[Config
     names = preset_names(cfg.label_presets, len(tiles.members))
     folds, known = usable_folds(count_cells(tiles, len(classes), WINDOW))
     selection = dict(method='cv', folds=[[tiles.names[tile] for tile in fold] for fold in folds], classes=[],
-                     candidates=[], taken=dict(name=names[0], iterations=None))
+                     not_judged=[], candidates=[], taken=dict(name=names[0], iterations=None))
     if len(tiles.members) == 1:
         selection['why'] = 'of one labelled tile none can be left out'
     elif len(names) == 1:
@@ -72,7 +73,7 @@ def select_preset(load: Callable[[str | None], Config], settle: Callable[[Config
         for name, length, confusions in _judge({name: load(name) for name in names}, settle, tiles, folds, folder):
             score, judged = pooled_score(confusions, known, classes)
             rows.append(dict(name=name, iterations=length, mIoU=score))
-        selection.update(classes=judged, candidates=rows)
+        selection.update(classes=judged, not_judged=[name for name in classes if name not in judged], candidates=rows)
         selection['taken'], selection['why'] = choose_row(rows, names[0])
     write_json(folder / SELECTION_FILE, selection)
     return _with_selection(load, selection)
@@ -89,6 +90,9 @@ def tell_selection(cfg: Config) -> None:
         lines = [f'Presets compared on labelled tiles that are left out in turn ({folds}); no other image is looked at',
                  *(f'  {_row_name(row)}: mIoU {row.mIoU:.1f}' for row in selection.candidates),
                  f'  over the classes that could be known: {", ".join(selection.classes)}']
+        if selection.get('not_judged'):
+            lines.append('  not judged, because no labelled tile or only those of one fold hold them: '
+                         + ', '.join(selection.not_judged))
     lines.append(f'--select cv takes {_row_name(selection.taken)}: {selection.why}')
     print_log('\n'.join(lines), logger='current')
 
@@ -163,8 +167,9 @@ def _labelled_tiles(cfg: Config) -> tuple[LabelledDataset, tuple[str, ...]]:
 def _judge(candidates: Mapping[str, Config], settle: Callable[[Config], Any], tiles: LabelledDataset,
            folds: Sequence[Sequence[int]], folder: Path) -> list[tuple[str, int | None, np.ndarray]]:
     """(name, iterations, (F, K, K) counts) of each candidate, of one that is trained by iterations several."""
-    for cfg in candidates.values():
-        settle(cfg)
+    for name, cfg in candidates.items():
+        with _named(name):
+            settle(cfg)
     readouts = {name: cfg for name, cfg in candidates.items() if str(cfg.train_cfg.type).endswith('ReadoutLoop')}
     judged = judge_readouts(readouts, tiles, folds)
     rows = []
@@ -173,9 +178,20 @@ def _judge(candidates: Mapping[str, Config], settle: Callable[[Config], Any], ti
             rows.append((name, None, judged[name]))
         else:
             own = folder / re.sub(r'[^\w-]+', '_', name)
-            rows += [(name, length, counts)
-                     for length, counts in judge_training(cfg, name, tiles.members, folds, own).items()]
+            with _named(name):
+                judged_training = judge_training(cfg, name, tiles.members, folds, own)
+            rows += [(name, length, counts) for length, counts in judged_training.items()]
     return rows
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Say in an error of settings which candidate has them: the user has written none of them."""
+    try:
+        yield
+    except (LaunchError, ValueError) as error:
+        error.args = (f"--select cv, preset '{name}': {error}", )  # in place: its traceback tells ours from the user's
+        raise
 
 
 def _recorded(folder: Path) -> dict[str, Any]:

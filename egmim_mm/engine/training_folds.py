@@ -47,8 +47,7 @@ def judge_training(cfg: Config, name: str, members: Sequence[int], folds: Sequen
         LaunchError: The training does not count iterations.
     """
     if not cfg.train_cfg.get('max_iters'):
-        raise LaunchError(f"--select cv: the preset '{name}' has no train_cfg.max_iters, and its length is chosen in "
-                          'iterations: give it')
+        raise LaunchError('it has no train_cfg.max_iters, and its length is chosen in iterations: give it')
     judged = []
     for number, fold in enumerate(folds, 1):
         own = _fold_config(cfg, [members[tile] for tile in kept_in(fold, len(members))],

@@ -49,9 +49,15 @@ def test_all_losses_get_those_of_the_labelled_tiles():
     assert model.losses[0](logits, labels).item() == pytest.approx(by_hand.item())
 
 
+def test_they_take_the_place_of_those_in_the_config():
+    loss = LabelledCrossEntropyLoss(class_weight=[1.0, 2.0, 3.0, 4.0])
+    ClassWeightsHook(1.0).before_train(runner_of(Model(loss)))
+    # 163 pixels of the tiles 0 and 2: three classes of equal sums; the class without pixels has 1
+    assert loss.factors.tolist() == pytest.approx([163 / 3 / 144, 163 / 3 / 18, 163 / 3 / 1, 1])
+
+
 @pytest.mark.parametrize('losses, dataset, message', [
-    ([], None, 'no head has this loss'), ([LabelledCrossEntropyLoss(class_weight=[1.0] * 4)], None, 'of its own'),
-    ([LabelledCrossEntropyLoss()], [1, 2], 'list does not')])
+    ([], None, 'no head has this loss'), ([LabelledCrossEntropyLoss()], [1, 2], 'list does not')])
 def test_what_cannot_be_weighed(losses, dataset, message):
     with pytest.raises(ValueError, match=message):
         ClassWeightsHook().before_train(runner_of(Model(*losses), dataset))

@@ -69,10 +69,11 @@ def test_the_log_explains_what_was_compared(monkeypatch):
     monkeypatch.setattr(preset_selection, 'print_log', lambda message, **options: said.append(message))
     tell_selection(Config(dict(model=dict())))
     tell_selection(Config(dict(label_preset=dict(selection=dict(
-        folds=[['t1'], ['t2']], classes=['road', 'water'], candidates=[row('a', 41.26), row('b', 44.0, 50)],
-        taken=dict(name='b', iterations=50), why='it is better')))))
+        folds=[['t1'], ['t2']], classes=['road', 'water'], not_judged=['car'],
+        candidates=[row('a', 41.26), row('b', 44.0, 50)], taken=dict(name='b', iterations=50), why='it is better')))))
     assert said == ['Presets compared on labelled tiles that are left out in turn (t1; t2); no other image is looked '
                     'at\n'
                     "  'a': mIoU 41.3\n  'b', 50 iterations: mIoU 44.0\n"
                     '  over the classes that could be known: road, water\n'
+                    '  not judged, because no labelled tile or only those of one fold hold them: car\n'
                     "--select cv takes 'b', 50 iterations: it is better"]
