@@ -27,7 +27,9 @@ from .training_folds import judge_training
 
 __all__ = ['choose_row', 'pooled_score', 'select_preset', 'tell_selection', 'usable_folds']
 
-MARGIN = 0.5  # mIoU by which another preset has to be better than that of the budget
+# mIoU by which another preset has to be better than that of the budget, times the number of labelled tiles; chosen on the
+# dev part of Dubai: docs/few_labels.md
+MARGIN = 5.0
 WINDOW = 1024  # px, of the counting of cells
 SELECTION_FILE = 'selection.json'
 
@@ -74,7 +76,7 @@ def select_preset(load: Callable[[str | None], Config], settle: Callable[[Config
             score, judged = pooled_score(confusions, known, classes)
             rows.append(dict(name=name, iterations=length, mIoU=score))
         selection.update(classes=judged, not_judged=[name for name in classes if name not in judged], candidates=rows)
-        selection['taken'], selection['why'] = choose_row(rows, names[0])
+        selection['taken'], selection['why'] = choose_row(rows, names[0], len(tiles.members))
     write_json(folder / SELECTION_FILE, selection)
     return _with_selection(load, selection)
 
@@ -134,12 +136,13 @@ def pooled_score(confusions: np.ndarray, known: np.ndarray, classes: Sequence[st
     return float(np.mean([scores[f'IoU/{name}'] for name in judged])), judged
 
 
-def choose_row(rows: Sequence[Mapping[str, Any]], preset: str) -> tuple[dict[str, Any], str]:
+def choose_row(rows: Sequence[Mapping[str, Any]], preset: str, tiles: int) -> tuple[dict[str, Any], str]:
     """The best of some candidates, or the preset of the budget unless another is clearly better.
 
     Args:
         rows: ``name``, ``iterations`` and ``mIoU`` in per cent, the longest training of a preset last.
         preset: Name of that of the budget.
+        tiles: Number of labelled tiles: the fewer, the less a difference says.
 
     Returns:
         ``name`` and ``iterations`` of the choice, and why.
@@ -148,8 +151,9 @@ def choose_row(rows: Sequence[Mapping[str, Any]], preset: str) -> tuple[dict[str
     best = max(rows, key=lambda row: (row['mIoU'], row is fixed))
     if best is fixed:
         taken, why = fixed, 'the preset of the budget is the best'
-    elif best['mIoU'] - fixed['mIoU'] <= MARGIN:
-        taken, why = fixed, f'no other is better than the preset of the budget by more than {MARGIN}'
+    elif best['mIoU'] - fixed['mIoU'] <= MARGIN / tiles:
+        taken, why = fixed, ('no other is better than the preset of the budget by more than '
+                             f'{MARGIN / tiles:.2g} ({MARGIN:g} divided by {tiles} tiles)')
     else:
         taken, why = best, f'it is better than the preset of the budget by {best["mIoU"] - fixed["mIoU"]:.1f}'
     return {key: taken[key] for key in ('name', 'iterations')}, why

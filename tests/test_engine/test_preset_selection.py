@@ -48,8 +48,14 @@ def test_the_score_is_that_of_all_pixels_whose_class_the_fold_could_know():
     ([row('fixed', 40.0), row('b', 47.0, 25), row('b', 42.0, 100)], ('b', 25), 'by 7.0'),
     ([row('fixed', 47.3, 300), row('fixed', 47.0, 600), row('b', 30.0)], ('fixed', 600), 'no other')])
 def test_another_preset_has_to_be_clearly_better(rows, taken, why):
-    choice, reason = choose_row(rows, 'fixed')
+    choice, reason = choose_row(rows, 'fixed', 10)
     assert (choice['name'], choice['iterations']) == taken and why in reason
+
+
+@pytest.mark.parametrize(('tiles', 'taken'), [(2, 'fixed'), (5, 'b')])
+def test_the_fewer_tiles_the_clearer_it_has_to_be(tiles, taken):
+    choice, reason = choose_row([row('fixed', 40.0), row('b', 42.0)], 'fixed', tiles)
+    assert choice['name'] == taken and (taken == 'b' or 'by more than 2.5 (5 divided by 2 tiles)' in reason)
 
 
 def test_a_selection_goes_with_a_budget_and_without_a_preset(request):

@@ -111,6 +111,9 @@ class TeacherTerm(LossTerm):
         if self.kind == 'timm':
             self.teacher = TimmTeacher(**self.settings, bands=backbone.patch_embed.projection.in_channels)
         else:
+            if self.source not in (None, *backbone.out_indices):
+                raise ValueError(f'TeacherTerm: source={self.source} is no stage that the terms read, they read '
+                                 f'{tuple(backbone.out_indices)}: add it to stages')
             self.teacher = frozen_copy(backbone, self.stages if self.source is None and self.stages else (self.last, ))
         self.project = ModuleDict()
         for i in self.stages:
