@@ -27,8 +27,8 @@ from .training_folds import judge_training
 
 __all__ = ['choose_row', 'pooled_score', 'select_preset', 'tell_selection', 'usable_folds']
 
-# mIoU by which another preset has to be better than that of the budget, times the number of labelled tiles; chosen on the
-# dev part of Dubai: docs/few_labels.md
+# mIoU by which another preset has to be better than that of the budget, times the number of labelled tiles; chosen on
+# the dev part of Dubai: docs/few_labels.md
 MARGIN = 5.0
 WINDOW = 1024  # px, of the counting of cells
 SELECTION_FILE = 'selection.json'
