@@ -13,14 +13,15 @@ class ClassWeightsHook(Hook):
     """Weigh the classes in :class:`LabelledCrossEntropyLoss` of all heads by how rare they are in the labelled tiles.
 
     A class of the share p of the labelled pixels gets the weight ``p ** -power``, scaled so that the mean over labelled
-    pixels is 1; a class without pixels gets 1. They follow from the choice of tiles and stand in no checkpoint.
+    pixels is 1; a class without pixels gets 1. They follow from the choice of tiles and stand in no checkpoint. A
+    ``class_weight`` of the losses, which was made for other tiles, is replaced; the log says so.
 
     Args:
         power: 0: none; 1: every class counts as much as any other; 0.5: between.
 
     Raises:
         ValueError: A power out of 0..1. Before training: a data set that does not count its classes, or heads without
-            :class:`LabelledCrossEntropyLoss`, or with ``class_weight`` of their own.
+            :class:`LabelledCrossEntropyLoss`.
     """
 
     def __init__(self, power: float = 0.5) -> None:
@@ -37,14 +38,16 @@ class ClassWeightsHook(Hook):
         weights = class_weights(loader.dataset.class_pixels()[labelled].sum(0), self.power)
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         losses = [module for module in model.modules() if isinstance(module, LabelledCrossEntropyLoss)]
-        if not losses or any(loss.class_weight is not None for loss in losses):
-            raise ValueError('ClassWeightsHook sets the weights of egmim_mm.LabelledCrossEntropyLoss, and '
-                             f'{"loss_decode has a class_weight of its own" if losses else "no head has this loss"}: '
-                             'leave one of them out')
+        if not losses:
+            raise ValueError('ClassWeightsHook sets the weights of egmim_mm.LabelledCrossEntropyLoss, and no head has '
+                             'this loss: give them loss_decode.type=egmim_mm.LabelledCrossEntropyLoss, or leave the '
+                             'hook out')
         for loss in losses:
             loss.factors = torch.as_tensor(weights, dtype=torch.float32, device=next(model.parameters()).device)
         classes = loader.dataset.metainfo['classes']
-        runner.logger.info('Class weights: ' + ', '.join(f'{name} {w:.3g}' for name, w in zip(classes, weights)))
+        replaced = any(loss.class_weight is not None for loss in losses)
+        runner.logger.info('Class weights: ' + ', '.join(f'{name} {w:.3g}' for name, w in zip(classes, weights))
+                           + ' (in place of class_weight in the config)' * replaced)
 
 
 def class_weights(pixels: np.ndarray, power: float) -> np.ndarray:
