@@ -1,9 +1,11 @@
 """Read-outs of several starts at several label budgets: table, JSON and curves."""
+import json
 import math
 import re
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -58,6 +60,8 @@ def report_readouts(cfg: Config, sources: Mapping[str, str], out_dir: str | Path
                     seed: int = 0, device: str = 'cpu') -> dict[str, dict[str, list]]:
     """Read out each source for each choice of tiles; write ``readouts.json`` and ``readouts.png``.
 
+    Sources that ``readouts.json`` of the folder has beside these stay in it, in the table and in the picture.
+
     Args:
         cfg, seed, device: See :func:`~.readouts.read_out`.
         sources: Name -> checkpoint, work dir or ``'scratch'``; the name is also the folder of its results.
@@ -68,18 +72,35 @@ def report_readouts(cfg: Config, sources: Mapping[str, str], out_dir: str | Path
         Name -> budget -> metrics of each label seed, in the order of the choices.
 
     Raises:
-        ValueError: As :func:`~.readouts.read_out`.
+        ValueError: As :func:`~.readouts.read_out`; the folder has other sources, of another config, part, seed or other
+            choices.
     """
-    rows: dict[str, dict[str, list]] = {}
+    settings = dict(config=cfg.filename, choices=[choice.folder for choice in choices], seed=seed,
+                    part=evaluated_part(cfg, 'test'))
+    rows, known = _others(Path(out_dir, 'readouts.json'), sources, settings)
     for name, source in sources.items():
         rows[name] = {}
         for choice, metrics in read_out(cfg, source, choices, Path(out_dir, name), seed, device).items():
             rows[name].setdefault(choice.budget, []).append(metrics)
     write_json(Path(out_dir, 'readouts.json'), dict(
-        rows=rows, sources=dict(sources), config=cfg.filename, choices=[choice.folder for choice in choices], seed=seed,
-        part=evaluated_part(cfg, 'test'), units='per cent, but kappa', versions=package_versions(), git=git_state()))
+        rows=rows, sources={**known, **sources}, **settings, units='per cent, but kappa', versions=package_versions(),
+        git=git_state()))
     plot_readouts(rows, Path(out_dir, 'readouts.png'))
     return rows
+
+
+def _others(path: Path, sources: Mapping[str, str],
+            settings: Mapping[str, Any]) -> tuple[dict[str, dict[str, list]], dict[str, str]]:
+    """Rows and sources of a file, without those of ``sources``."""
+    if not path.is_file():
+        return {}, {}
+    before = json.loads(path.read_text())
+    names = [name for name in before['rows'] if name not in sources]
+    other = next((key for key, value in settings.items() if before.get(key) != value), None)
+    if names and other:
+        raise ValueError(f'{path} holds {", ".join(names)} with another {other}: give another --out, or the same '
+                         f'{other} ({before.get(other)})')
+    return {name: before['rows'][name] for name in names}, {name: before['sources'][name] for name in names}
 
 
 def _summary(metrics: Sequence[Mapping[str, float]], key: str) -> tuple[float, float]:

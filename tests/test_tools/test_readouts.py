@@ -65,10 +65,16 @@ def test_two_starts_are_compared_by_what_it_leaves(grid, tmp_path):
 def test_what_is_there_is_not_made_again_and_never_mixed(grid, config, weights, call):
     folder = grid / 'own/1_seed3'
     before = (folder / 'results.json').stat().st_mtime_ns
-    options = [config, '--budgets', 1, '--label-seeds', 3, '--backbone', f'own={weights}', '--out', grid, '--device',
-               'cpu']
+    table = json.loads((grid / 'readouts.json').read_text())
+    fewer = [config, '--budgets', 1, '--backbone', f'own={weights}', '--out', grid, '--device', 'cpu',
+             '--label-seeds', 3]
+    options = [*fewer, 4, '--budgets', 1, 2]
     call('analyze', 'readouts', *options)
     assert (folder / 'results.json').stat().st_mtime_ns == before
+    after = json.loads((grid / 'readouts.json').read_text())  # of both starts, though one alone was asked for
+    assert after['rows'] == table['rows'] and after['sources'] == table['sources']
+    with pytest.raises(SystemExit, match='readouts.json holds scratch with another choices: give another --out'):
+        call('analyze', 'readouts', *fewer)
     with pytest.raises(SystemExit, match=f'^Error: {re.escape(str(folder))}/results.json is of another training'):
         call('analyze', 'readouts', *options, '--cfg-options', 'train_cfg.cells=300')
 
