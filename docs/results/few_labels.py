@@ -6,49 +6,23 @@ Each name has work dirs that hold folders <images>_seed<label seed> with results
 the commands of few_labels.md write them; folders of one name are averaged.
 """
 import json
-import re
 import sys
 from pathlib import Path
 
-import matplotlib
-import numpy as np
-
-matplotlib.use('Agg')
-from matplotlib import pyplot as plt  # noqa: E402
+from egmim_mm.analysis.readouts_report import plot_readouts
 
 
-def scores(folders: list[str]) -> dict[int, list[float]]:
-    """Number of labelled images -> mIoU of each run, %."""
-    found: dict[int, list[float]] = {}
-    for folder in folders:
-        for path in sorted(Path(folder).glob('*_seed*/results.json')):
-            images = int(re.match(r'\d+', path.parent.name).group())
-            found.setdefault(images, []).append(json.loads(path.read_text())['metrics']['mIoU'])
+def readings(folders: list[str]) -> dict[str, list[dict[str, float]]]:
+    """Number of labelled images -> metrics of each run."""
+    found: dict[str, list[dict[str, float]]] = {}
+    for path in sorted(path for folder in folders for path in Path(folder).glob('*_seed*/results.json')):
+        found.setdefault(path.parent.name.split('_')[0], []).append(json.loads(path.read_text())['metrics'])
     if not found:
         sys.exit(f'Error: no <images>_seed<N>/results.json in {", ".join(folders)}')
-    return dict(sorted(found.items()))
-
-
-def main() -> None:
-    figure, axes = plt.subplots(figsize=(6.4, 4), layout='constrained')
-    ticks = set()
-    for argument in sys.argv[1:]:
-        name, _, folders = argument.partition('=')
-        found = scores(folders.split(','))
-        means, low, high = zip(*((np.mean(v), min(v), max(v)) for v in found.values()))
-        line, = axes.plot(list(found), means, marker='o', label=f'{name} ({", ".join(f"{m:.1f}" for m in means)})')
-        axes.fill_between(list(found), low, high, color=line.get_color(), alpha=0.12, linewidth=0)
-        ticks |= set(found)
-    axes.set_xscale('log')
-    axes.set_xticks(sorted(ticks), sorted(ticks))
-    axes.minorticks_off()
-    axes.set_xlabel('labelled images')
-    axes.set_ylabel('mIoU, %')
-    axes.set_title('Dubai, test images: means and range over runs', fontsize=10)
-    axes.grid(alpha=0.3)
-    axes.legend(loc='lower right', fontsize=8)
-    figure.savefig(Path(__file__).with_suffix('.png'), dpi=120)
+    return dict(sorted(found.items(), key=lambda item: int(item[0])))
 
 
 if __name__ == '__main__':
-    main()
+    named = (argument.partition('=') for argument in sys.argv[1:])
+    plot_readouts({name: readings(folders.split(',')) for name, _, folders in named},
+                  Path(__file__).with_suffix('.png'))

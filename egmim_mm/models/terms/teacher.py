@@ -6,7 +6,7 @@ from mmengine.model import ModuleDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from egmim_mm.edges.geodesic import upsample_by_edges
+from egmim_mm.edges import upsample_by_edges
 from egmim_mm.registry import MODELS
 
 from .affinity import EDGES, edges_of
