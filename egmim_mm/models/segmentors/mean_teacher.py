@@ -1,9 +1,7 @@
-import copy
 import math
 from typing import Any
 
 import torch
-from mmseg.models import BaseSegmentor
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -12,18 +10,17 @@ from egmim_mm.batch_augmentation import sample_seeds
 from egmim_mm.registry import MODELS
 
 from ..edge_guidance import EdgePrior
-from ..terms.teachers import copy_weights, freeze
+from ..terms.teachers import copy_weights
 from .class_thresholds import ClassThresholds
 from .pseudo_labels import boundary_weights, class_pixels, pseudo_label_loss
+from .setting_ranges import check_ranges
 from .strong_views import StrongViews
+from .student_and_teacher import StudentAndTeacher
 
 __all__ = ['MeanTeacherSegmentor']
 
-_PARTS = ('student', 'teacher')
-
-
 @MODELS.register_module()
-class MeanTeacherSegmentor(BaseSegmentor):
+class MeanTeacherSegmentor(StudentAndTeacher):
     """Any segmentor of MMSegmentation, trained on labelled and unlabelled images at once.
 
     The student learns from the labels as it would alone. Of unlabelled images the teacher, an average of the student
@@ -69,27 +66,13 @@ class MeanTeacherSegmentor(BaseSegmentor):
                  data_preprocessor: dict | nn.Module | None = None,
                  init_cfg: dict | None = None,
                  **segmentor: Any) -> None:
-        if not 0 < threshold < 1:
-            raise ValueError(f'model.threshold is {threshold}: a probability above 0 and below 1, such as 0.95')
-        if not 0 < weight <= 1:
-            raise ValueError(f'model.weight of the unlabelled loss is {weight}: above 0 and at most 1')
-        if not 0 <= ramp_up <= 1 or not 0 <= momentum < 1:
-            raise ValueError(f'model.ramp_up={ramp_up} must be a share of the run, in 0..1, and momentum={momentum} in '
-                             '[0, 1)')
-        if predict_with not in _PARTS:
-            raise ValueError(f"model.predict_with must be 'teacher' or 'student', got {predict_with!r}")
-        super().__init__(data_preprocessor=data_preprocessor)
+        check_ranges(threshold, weight, ramp_up, momentum)
+        super().__init__(dict(segmentor, type=student, init_cfg=init_cfg), predict_with, data_preprocessor)
         if getattr(self.data_preprocessor, 'augmentation', None) is not None:
             raise ValueError('model.data_preprocessor.augmentation would mix labelled with unlabelled images: leave it '
                              'out; flips and turns stand in the pipeline, colours and mixtures in model.strong')
-        self.student = MODELS.build(dict(segmentor, type=student, init_cfg=init_cfg))
-        self.out_channels, self.align_corners = self.student.out_channels, self.student.align_corners
-        if self.out_channels < 2:
-            raise ValueError('MeanTeacherSegmentor needs one output for each class, and the student has one for both: '
-                             'leave out_channels of its heads out')
-        self.teacher = freeze(copy.deepcopy(self.student))  # buffers, which no optimizer has
         self.threshold, self.weight, self.ramp_up, self.momentum = threshold, weight, ramp_up, momentum
-        self.predict_with, self.strong = predict_with, StrongViews(**(strong or {}))
+        self.strong = StrongViews(**(strong or {}))
         options = dict(edge_trust or {})
         self.width = options.pop('width', 2)
         if not isinstance(self.width, int) or self.width < 1:
@@ -99,35 +82,6 @@ class MeanTeacherSegmentor(BaseSegmentor):
         self.classes: tuple[str, ...] = tuple(map(str, range(self.out_channels)))  # their names in the log
         self.iteration = self.max_iters = None
 
-    @property
-    def predictor(self) -> nn.Module:
-        """The segmentor that predicts."""
-        return getattr(self, self.predict_with)
-
-    @property
-    def backbone(self) -> nn.Module:
-        """Of the student: what is trained, frozen or compiled."""
-        return self.student.backbone
-
-    @property
-    def decode_head(self) -> nn.Module:
-        return self.student.decode_head
-
-    @property
-    def auxiliary_head(self) -> nn.Module | None:
-        return getattr(self.student, 'auxiliary_head', None)
-
-    def init_weights(self) -> None:
-        """Those of the student, which the teacher takes over."""
-        self.student.init_weights()
-        copy_weights(self.teacher, self.student)
-
-    def train(self, mode: bool = True) -> 'MeanTeacherSegmentor':
-        """The teacher stays in eval mode."""
-        super().train(mode)
-        self.teacher.eval()
-        return self
-
     def set_iteration(self, iteration: int, max_iters: int) -> None:
         """Where training stands: steps done, and steps in all."""
         self.iteration, self.max_iters = iteration, max_iters
@@ -135,25 +89,6 @@ class MeanTeacherSegmentor(BaseSegmentor):
     def update_teacher(self) -> None:
         """Move the average towards the student, once after each step of the optimizer."""
         copy_weights(self.teacher, self.student, min(self.momentum, 1 - 1 / (self.iteration + 1)))
-
-    def deployed(self) -> nn.Module:
-        """The segmentor that predicts, with the data preprocessor, as a model of its own."""
-        network = self.predictor
-        network.data_preprocessor = self.data_preprocessor
-        return network
-
-    def extract_feat(self, inputs: Tensor) -> Any:
-        return self.predictor.extract_feat(inputs)
-
-    def encode_decode(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
-        return self.predictor.encode_decode(inputs, batch_img_metas)
-
-    def predict(self, inputs: Tensor, data_samples: list[SegDataSample] | None = None) -> list[SegDataSample]:
-        """As the segmentor that predicts."""
-        return self.predictor.predict(inputs, data_samples)
-
-    def _forward(self, inputs: Tensor, data_samples: list[SegDataSample] | None = None) -> Tensor:
-        return self.predictor(inputs, data_samples, mode='tensor')
 
     def loss(self, inputs: Tensor, data_samples: list[SegDataSample]) -> dict[str, Tensor]:
         """Losses of a batch of both kinds.
@@ -234,14 +169,6 @@ class MeanTeacherSegmentor(BaseSegmentor):
     def _ramped(self) -> float:
         done = min(1.0, self.iteration / max(self.ramp_up * self.max_iters, 1e-9))
         return self.weight * math.exp(-5 * (1 - done)**2)
-
-    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
-        own = [key for key in state_dict if key.startswith(prefix)]
-        if own and not any(key.startswith(tuple(f'{prefix}{part}.' for part in _PARTS)) for key in own):
-            for key in own:  # of a segmentor alone
-                value, name = state_dict.pop(key), key[len(prefix):]
-                state_dict.update({f'{prefix}{part}.{name}': value for part in _PARTS})
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 def _valid(samples: list[SegDataSample], images: Tensor) -> Tensor:
