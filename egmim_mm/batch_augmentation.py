@@ -83,19 +83,22 @@ class BatchAugmentation:
             labels, images = self.mix(seeds, labels, images)
         return images, labels
 
-    def mix(self, seeds: Sequence[int], labels: Tensor, *maps: Tensor) -> list[Tensor]:
+    def mix(self, seeds: Sequence[int], labels: Tensor, *maps: Tensor, pairs: bool = False) -> list[Tensor]:
         """Give each sample pixels of the next one.
 
         Args:
             seeds: B whole numbers.
             labels: (B, 1, H, W), of which ``classmix`` takes classes; 255 = none.
             maps: Further maps of the same samples, (B, ..., H, W).
+            pairs: The next one of the first is the second, and of that the first, and so on two by two; where their
+                number is odd, that of the last is the first of all.
 
         Returns:
             Labels and maps, all with the same pixels of the next.
         """
-        theirs = self._taken(labels.roll(-1, 0), [np.random.default_rng((int(seed), 2)) for seed in seeds])
-        return [torch.where(theirs, x.roll(-1, 0), x) for x in (labels, *maps)]
+        others = _of_pairs if pairs else _following
+        theirs = self._taken(others(labels), [np.random.default_rng((int(seed), 2)) for seed in seeds])
+        return [torch.where(theirs, others(x), x) for x in (labels, *maps)]
 
     def _draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """(3,) bool: mirrored, turned by 90, by 180 degrees; (3, 4) map of the colours.
@@ -137,6 +140,15 @@ class BatchAugmentation:
         by_class = torch.from_numpy(classes).to(labels.device, non_blocking=True)
         held = by_class.gather(1, labels.flatten(1).long()).view(labels.shape)
         return held | torch.from_numpy(boxes).to(labels.device, non_blocking=True)
+
+
+def _following(x: Tensor) -> Tensor:
+    return x.roll(-1, 0)
+
+
+def _of_pairs(x: Tensor) -> Tensor:
+    paired = len(x) // 2 * 2
+    return torch.cat([x[:paired].unflatten(0, (paired // 2, 2)).flip(1).flatten(0, 1), x[:len(x) - paired]])
 
 
 def _recolored(images: Tensor, maps: Tensor) -> Tensor:

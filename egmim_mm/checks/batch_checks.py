@@ -56,7 +56,8 @@ def shares_of(cfg: Config, processes: int) -> BatchShares | None:
     """What a config's ``train_cfg.global_batch`` comes to; None where it states none.
 
     Raises:
-        LaunchError: See :func:`share_out`; or settings that say something else.
+        LaunchError: See :func:`share_out`; settings that say something else; or an odd number of unlabelled images in
+            each of several parts.
     """
     loop = cfg.get('train_cfg') or {}
     if loop.get('global_batch') is None and not str(loop.get('type')).endswith('GlobalBatchLoop'):
@@ -72,6 +73,11 @@ def shares_of(cfg: Config, processes: int) -> BatchShares | None:
                           f'train_cfg.global_batch={shares.global_batch}: leave it out, and limit what a process '
                           'computes at once with train_cfg.max_batch_per_process')
     check_stated(cfg.get('train_dataloader') or {}, shares)
+    unlabelled = shares.images - labelled_images(cfg.get('train_dataloader') or {}, shares.images)
+    if unlabelled % 2 and shares.images < shares.global_batch:
+        raise LaunchError(f'there are {shares}; of {shares.images} images {unlabelled} would be unlabelled, and these '
+                          'are mixed in pairs, which are not divided: make it an even number with '
+                          'train_cfg.global_batch, max_batch_per_process or train_dataloader.sampler.labelled_share')
     return shares
 
 

@@ -167,7 +167,8 @@ class MixedLabelBudgetSampler(LabelBudgetSampler):
 
     Of the samples that a process draws the first ones of each period are labelled: with ``labelled_share=0.25`` one of
     four. Both kinds are endless streams of their own, the same for any number of processes, and go on where they were
-    when a run is resumed. A batch must hold whole periods.
+    when a run is resumed. A batch must hold whole periods. Unlabelled samples come in pairs, whose images are mixed
+    with each other: each process gets both, so that mixtures do not depend on the number of processes.
 
     Args:
         dataset: ``SegmentationTiles``, whose ``unlabeled`` may name further imagery.
@@ -199,6 +200,7 @@ class MixedLabelBudgetSampler(LabelBudgetSampler):
                   'of a batch are labelled', logger='current')
         self._streams = [(numbers, StreamSampler(numbers, mix_seed(self.stream_seed, kind), shuffle)) for kind, numbers
                          in (('labelled', self.members), ('unlabelled', self.unlabelled_members))]
+        self._streams[1][1].together = 2
 
     def __iter__(self) -> Iterator[SampleIndex]:
         """Yield this rank's indices, without end, from the position set by :meth:`skip`."""

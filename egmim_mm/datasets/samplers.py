@@ -1,5 +1,6 @@
 """Infinite, rank-aware samplers whose stream depends on the seed and the position alone."""
 from collections.abc import Iterator, Sequence, Sized
+from itertools import count
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ class StreamSampler(Sampler):
 
     Position p of the stream holds element p % n of the permutation of epoch p // n. Rank r of W takes
     the positions r, r + W, r + 2 W, ..., so W processes with batch B see in every step the samples that
-    one process with batch W B sees.
+    one process with batch W B sees. With ``together`` = g it takes groups of g positions like that.
 
     Args:
         dataset: The dataset.
@@ -32,6 +33,8 @@ class StreamSampler(Sampler):
     Raises:
         ValueError: An empty dataset.
     """
+
+    together = 1  # neighbours in the stream that one process gets
 
     def __init__(self, dataset: Sized, seed: int | None = None, shuffle: bool = True) -> None:
         self._start_stream(range(len(dataset)), seed, shuffle)
@@ -55,15 +58,15 @@ class StreamSampler(Sampler):
     def __iter__(self) -> Iterator[SampleIndex]:
         """Yield this rank's indices, without end, from the position set by :meth:`skip`."""
         size = len(self.members)
-        position = self.rank + self._skipped * self.world_size
         epoch = order = None
-        while True:
+        for number in count(self._skipped):
+            group, place = divmod(number, self.together)
+            position = (group * self.world_size + self.rank) * self.together + place
             if position // size != epoch:
                 epoch = position // size
                 order = self._epoch_order(epoch)
             index = self.members[order[position % size]]
             yield SampleIndex(index, mix_seed(self.stream_seed, 'sample', position))
-            position += self.world_size
 
     def skip(self, num_samples: int) -> None:
         """Start the next iteration after this rank's first ``num_samples`` indices (absolute).

@@ -123,8 +123,13 @@ def lr_scale(auto_scale_lr: dict | None, global_batch: int | None) -> float:
     return global_batch / auto_scale_lr['base_batch_size']
 
 
-def describe_progress(runner: Runner, iteration: int) -> dict[str, float | None]:
-    """``optimizer_steps`` and ``images_seen`` after so many iterations of a Runner's training; its ``edge_floor``."""
+def describe_progress(runner: Runner, iteration: int) -> dict[str, Any]:
+    """How far a Runner's training is after so many iterations.
+
+    Returns:
+        ``optimizer_steps`` and ``images_seen``, and what hooks have settled: ``edge_floor`` of EdgeFloorHook,
+        ``predictor`` of MeanTeacherHook.
+    """
     if getattr(runner.train_loop, 'fits_at_once', False):
         return dict(optimizer_steps=0, images_seen=iteration * len(runner.train_dataloader.sampler))
     batch = describe_batch(runner)
@@ -132,9 +137,8 @@ def describe_progress(runner: Runner, iteration: int) -> dict[str, float | None]
     parts = 1 if hasattr(runner.train_loop, 'shares') else batch['accumulation']
     seen = batch['global_batch'] and batch['global_batch'] * iteration // parts
     hub = getattr(runner, 'message_hub', None)
-    floor = hub and hub.runtime_info.get('edge_floor')  # of EdgeFloorHook
-    return dict(optimizer_steps=-(-iteration // parts), images_seen=seen, **({} if floor is None else
-                                                                            dict(edge_floor=floor)))
+    settled = {name: hub.runtime_info[name] for name in ('edge_floor', 'predictor') if hub and name in hub.runtime_info}
+    return dict(optimizer_steps=-(-iteration // parts), images_seen=seen, **settled)
 
 
 def describe_training(cfg: dict, dataloader: Any, seed: int | None, batch: dict[str, Any]) -> dict[str, Any]:

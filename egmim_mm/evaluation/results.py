@@ -27,7 +27,8 @@ class ResultsHook(Hook):
     saved in the ``meta`` of each checkpoint, so a later test of that checkpoint repeats it.
 
     Keys of the file: ``phase`` (``'train'``, ``'val'`` or ``'test'``: what wrote it last), ``part`` (what was
-    evaluated, see :func:`~egmim_mm.evaluation.protocol.evaluated_part`; None: nothing), ``metrics`` and
+    evaluated, see :func:`~egmim_mm.evaluation.protocol.evaluated_part`; None: nothing), ``predicted_with`` (of a mean
+    teacher: ``student`` or ``teacher``; None: another model), ``metrics`` and
     ``units``, ``confidence`` (intervals of the metrics, and how they came about), ``confusion`` (pooled counts),
     ``per_image`` (name of the file beside it with the counts of each image, see
     :func:`~egmim_mm.evaluation.per_image.write_per_image`), ``iteration`` (of the weights the metrics belong to),
@@ -123,6 +124,7 @@ class ResultsHook(Hook):
                 describe_evaluation(loop.evaluator, loop.dataloader.dataset, dataset_cfg, metrics, runner.work_dir,
                                     shuffled=getattr(loop.dataloader.sampler, 'shuffle', False)),
                 part=evaluated_part(runner.cfg, phase),
+                predicted_with=getattr(getattr(runner.model, 'module', runner.model), 'chosen', None),
                 iteration=runner.iter if in_training else self._iteration,
                 evaluation_s=time.monotonic() - self._phase_start)
         self._write(runner, phase)

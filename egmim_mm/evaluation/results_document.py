@@ -46,8 +46,8 @@ def results_document(phase: str, evaluation: dict[str, Any], training: dict[str,
 
     Args:
         phase: What wrote it.
-        evaluation: Of :func:`describe_evaluation`, with ``part``, ``iteration`` and ``evaluation_s``; empty before the
-            first.
+        evaluation: Of :func:`describe_evaluation`, with ``part``, ``iteration`` and ``evaluation_s``, and of a mean
+            teacher ``predicted_with``; empty before the first.
         training: Of :func:`~egmim_mm.evaluation.protocol.describe_training`.
         train_losses, backbone_source, checkpoint, device, config, training_ended, strategy: As they stand there.
         training_s: Seconds.
@@ -55,6 +55,7 @@ def results_document(phase: str, evaluation: dict[str, Any], training: dict[str,
     return dict(
         phase=phase,
         part=evaluation.get('part'),
+        predicted_with=evaluation.get('predicted_with'),
         strategy=strategy,
         metrics=evaluation.get('metrics', {}),
         units=evaluation.get('units', {}),

@@ -59,13 +59,14 @@ def image_bands(path: str | PathLike) -> int:
     """Number of bands without alpha, from the header alone; of a palette file that of its colours.
 
     Raises:
-        TileReadError: The file is no image.
+        TileReadError: The file is no image, or not 8-bit.
     """
     try:
         with Image.open(path) as image:
             samples = _samples(image)
     except _BROKEN as error:
         raise TileReadError(f'{path}: not an image that Pillow can read ({error})') from error
+    _check_samples(path, samples)
     return {'1': 1, 'L': 1, 'LA': 1, 'RGBX': 4}.get(samples, 3)
 
 

@@ -56,6 +56,16 @@ def test_of_a_config():
                      2) is None
 
 
+def test_pairs_of_unlabelled_images_are_not_divided():
+    mixed = dict(sampler=dict(labelled_share=0.25))
+    assert shares_of(config(loader=mixed), 1) == (8, 1, 1, 8)
+    for loop, processes in ((dict(max_batch_per_process=4), 1), (dict(), 2)):
+        with pytest.raises(LaunchError, match='of 4 images 3 would be unlabelled, and these are mixed in pairs, which'):
+            shares_of(config(loop, mixed), processes)
+    assert shares_of(config(dict(global_batch=4), mixed), 1).images == 4  # nothing is divided
+    assert shares_of(config(dict(max_batch_per_process=4), dict(sampler=dict(labelled_share=0.5))), 1).images == 4
+
+
 @pytest.mark.parametrize('cfg, says', [
     (config(loader=dict(batch_size=8)), 'train_dataloader.batch_size is 8, but train_cfg.global_batch=8 makes it 4 '
      'with 2 processes: leave batch_size out. For less memory and the same training set train_cfg.max_batch'),

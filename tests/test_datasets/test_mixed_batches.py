@@ -59,11 +59,16 @@ def test_share_of_every_batch(tiles, share, pattern):
 
 def test_two_ranks_together_see_the_batches_of_one(tiles):
     dataset = tiles()
-    whole = take(sampler(dataset, labelled_share=0.25), 48)
-    ranks = [take(sampler(dataset, rank, 2, labelled_share=0.25), 24) for rank in (0, 1)]
-    for step in range(6):  # 8 images over all
-        one = set(whole[8 * step:8 * step + 8])
-        assert one == {pair for own in ranks for pair in own[4 * step:4 * step + 4]} and len(one) == 8
+    whole = take(sampler(dataset, labelled_share=0.25), 96)
+    ranks = [take(sampler(dataset, rank, 2, labelled_share=0.25), 48) for rank in (0, 1)]
+    for step in range(6):  # 16 images over all
+        one = set(whole[16 * step:16 * step + 16])
+        assert one == {pair for own in ranks for pair in own[8 * step:8 * step + 8]} and len(one) == 16
+        # unlabelled ones that one process has side by side, two by two, are so in two processes
+        pairs, others = ({tuple(own[i:i + 2]) for own in kinds for i in range(0, len(own), 2)} for kinds in (
+            [[pair for pair in own if pair[0] >= 8] for own in batches] for batches in (
+                [whole[16 * step:16 * step + 16]], [own[8 * step:8 * step + 8] for own in ranks])))
+        assert pairs == others and len(pairs) == 6
 
 
 @pytest.mark.parametrize('skipped', [0, 3, 4, 9])
@@ -127,5 +132,8 @@ def test_what_is_refused(tiles, tmp_path, write_image):
     write_image(tmp_path / 'other/grey.png', np.zeros((40, 40), np.uint8))
     with pytest.raises(TileReadError, match='grey.png has 1 band and .* has 3: unlabelled tiles need the bands'):
         sampler(tiles(unlabeled=dict(data_root=str(tmp_path / 'other'))))
+    write_image(tmp_path / 'deep/deep.png', np.zeros((40, 40), np.uint16))
+    with pytest.raises(TileReadError, match="deep.png: samples of Pillow's mode 'I;16B?' are not 8-bit; convert"):
+        sampler(tiles(unlabeled=dict(data_root=str(tmp_path / 'deep'))))
     with pytest.raises(ValueError, match='the pipeline has no egmim_mm.LoadTileMask'):
         sampler(tiles(pipeline=[STEPS[0], STEPS[-1]]))

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from egmim_mm.checks.head_checks import check_heads
 from egmim_mm.datasets import TileSample
 from egmim_mm.models.segmentors.class_thresholds import ClassThresholds
+from egmim_mm.models.segmentors.feature_dropout import decoded, without_channels
 from egmim_mm.models.segmentors.pseudo_labels import boundary_weights, pseudo_label_loss
 from egmim_mm.models.segmentors.strong_views import StrongViews
 from egmim_mm.registry import MODELS
@@ -73,10 +74,15 @@ def test_thresholds_follow_the_confidence_of_each_class():
     thresholds, labels = ClassThresholds(0.8, 3), torch.tensor([0, 0, 1, 1]).view(1, 1, 2, 2)
     valid = torch.tensor([True, True, True, False]).view(1, 1, 2, 2)
     assert thresholds().tolist() == pytest.approx([0.8] * 3)
-    thresholds.update(torch.tensor([1.0, 0.8, 0.45, 0.1]).view(1, 1, 2, 2), labels, valid)
+    sure = torch.tensor([1.0, 0.8, 0.45, 0.1]).view(1, 1, 2, 2)
+    thresholds.add(sure[..., :1], labels[..., :1], valid[..., :1])  # two parts of a step
+    thresholds.add(sure[..., 1:], labels[..., 1:], valid[..., 1:])
+    assert not thresholds.confidence.any()
+    thresholds.update()
     assert thresholds.confidence.tolist() == pytest.approx([0.9, 0.45, 0.0])
     assert thresholds().tolist() == pytest.approx([0.8, 0.4, 0.8])  # the last was never predicted
-    thresholds.update(torch.full((1, 1, 2, 2), 0.5), labels, valid)
+    thresholds.add(torch.full((1, 1, 2, 2), 0.5), labels, valid)
+    thresholds.update()
     assert thresholds.confidence.tolist() == pytest.approx([0.9 * 0.99 + 0.005, 0.45 * 0.99 + 0.005, 0.0])
 
 
@@ -101,8 +107,14 @@ def test_mixtures_keep_images_labels_and_weights_together():
     mixed, views, weights = StrongViews(cutmix=1.0).mixed(range(6), labels, image, number.expand(6, 1, 16, 16))
     assert torch.equal(views, mixed.float().expand_as(views)) and torch.equal(weights, mixed.float())
     own = (mixed == labels).flatten(1).float().mean(1)
-    theirs = (mixed == labels.roll(-1, 0)).flatten(1).float().mean(1)
+    theirs = (mixed == labels[[1, 0, 3, 2, 5, 4]]).flatten(1).float().mean(1)
     assert torch.equal(own + theirs, torch.ones(6)) and 0 < theirs.mean() < 1
+    two = StrongViews(cutmix=1.0).mixed([2, 3], labels[2:4], image[2:4])  # whatever else is computed with them
+    assert torch.equal(two[0], mixed[2:4]) and torch.equal(two[1], views[2:4])
+    odd = StrongViews(cutmix=1.0).mixed(range(5), labels[:5])[0]
+    assert torch.equal(odd[:4], mixed[:4]) and set(odd[4].flatten().tolist()) == {0, 4}
+    alone = StrongViews(cutmix=1.0).mixed([0], labels[3:4])[0]
+    assert torch.equal(alone, labels[3:4])
 
 
 def test_the_average():
@@ -149,6 +161,63 @@ def test_losses_of_a_batch():
     assert all(parameter.grad is not None for parameter in model.student.decode_head.parameters())
 
 
+def test_features_without_channels_teach_as_much_as_strong_views():
+    options = dict(threshold=0.4, ramp_up=0, strong=dict(color=False, grey=0, blur=0, cutmix=0))
+    model, alone = (build(feature_dropout=share, **options).train() for share in (0.25, None))
+    inputs, samples = batch()
+    values = []
+    for one in (model, alone):
+        one.set_iteration(10, 100)
+        one.student.eval()
+        values.append(one(inputs, samples, mode='loss')['loss_unlabelled'].item())
+    images, seeds = inputs[1::2], [1, 3]
+    with torch.no_grad():
+        sure, labels = F.interpolate(model.teacher(images), (SIZE, SIZE), mode='bilinear').softmax(1).max(1)
+        maps = [x.clone() for x in model.student.extract_feat(images)]
+        for place, seed in enumerate(seeds):
+            rng = np.random.default_rng((seed, 4))
+            for x in maps:
+                x[place] *= torch.from_numpy(rng.uniform(size=len(x[place])) >= 0.25).view(-1, 1, 1) / 0.75
+        logits = F.interpolate(model.student.decode_head(maps), (SIZE, SIZE), mode='bilinear')
+        dropped = (F.cross_entropy(logits, labels, reduction='none') * (sure >= 0.4)).mean().item()
+    assert values[0] == pytest.approx((values[1] + dropped) / 2, rel=1e-4) and values[1] != pytest.approx(dropped)
+
+
+def test_channels_are_dropped_whole_and_by_the_seed_alone():
+    maps = [torch.ones(2, 400, 3, 3), torch.ones(2, 8, 2, 2)]
+    both = without_channels(maps, 0.25, [5, 6])
+    assert both[0].unique().tolist() == pytest.approx([0, 4 / 3])
+    assert torch.equal(both[0], both[0][..., :1, :1].expand_as(both[0]))
+    assert both[0].mean().item() == pytest.approx(1, abs=0.1)
+    one = without_channels([x[1:] for x in maps], 0.25, [6])
+    assert all(torch.equal(x[1:], y) for x, y in zip(both, one)) and not torch.equal(both[0][0], both[0][1])
+
+
+def test_parts_and_the_whole_have_one_loss():
+    def model():
+        made = build(threshold=0.4, ramp_up=0, adaptive=True).train()
+        made.student.eval()
+        made.set_iteration(1, 10)
+        return made
+
+    inputs, samples = batch(8)
+    valid = torch.zeros(1, SIZE, SIZE, dtype=torch.bool)
+    valid[:, :9] = True
+    samples[1].valid = PixelData(data=valid)  # parts differ in their pixels
+    parts = [dict(inputs=inputs[:4], data_samples=samples[:4]), dict(inputs=inputs[4:], data_samples=samples[4:])]
+    whole, halves = model(), model()
+    expected = whole(inputs, samples, mode='loss')
+    halves.look_ahead(parts)
+    found = [halves(part['inputs'], part['data_samples'], mode='loss') for part in parts]
+    for name in ('loss_unlabelled', 'accepted', 'agreement'):
+        mean = sum(one[name].item() for one in found) / 2
+        assert mean == pytest.approx(expected[name].item(), rel=1e-5) and expected[name] > 0
+    for one in (whole, halves):
+        one.update_teacher()
+    assert torch.allclose(whole.class_thresholds.confidence, halves.class_thresholds.confidence, rtol=1e-5)
+    assert halves._pixels is None
+
+
 def test_padding_teaches_nothing():
     model = build(threshold=0.01, ramp_up=0, strong=dict(cutmix=0)).train()
     inputs, samples = batch()
@@ -168,6 +237,7 @@ def test_thresholds_of_classes_are_saved():
     inputs, samples = batch()
     model.set_iteration(1, 10)
     model(inputs, samples, mode='loss')
+    model.update_teacher()
     saved = model.state_dict()['class_thresholds.confidence']
     assert (saved > 0).any() and (saved <= 1).all()
 
@@ -183,6 +253,35 @@ def test_teacher_or_student_predicts():
     assert torch.equal(student(inputs), student.student(inputs)) and teacher.deployed() is teacher.teacher
 
 
+def test_the_choice_is_saved_with_the_weights():
+    model, explicit, later = build(), build(predict_with='teacher'), build()
+    assert model.chosen == 'teacher'
+    for one in (model, explicit):
+        one.choose('student')
+    assert model.predictor is model.deployed() is model.student and explicit.chosen == 'teacher'
+    later.load_state_dict(model.state_dict())
+    assert later.chosen == 'student'
+    earlier = {name: value for name, value in model.state_dict().items() if name != 'student_is_better'}
+    later.load_state_dict(earlier)  # saved before there was a choice
+    assert later.chosen == 'teacher'
+
+
+def test_predictions_of_either_leave_the_batch_as_it_is():
+    inputs, samples = batch()
+    for sample in samples:
+        sample.set_metainfo(dict(ori_shape=(SIZE, SIZE)))
+    model = build().eval()
+    with torch.no_grad():
+        model.student.decode_head.conv_seg.bias.add_(torch.tensor([0.0, 50.0, 0.0]))
+    data = dict(inputs=list(inputs.mul(60).add(120).clamp(0, 255).byte()), data_samples=samples)
+    of_student, of_teacher = (torch.stack([one.pred_sem_seg.data for one in model.predictions(part, data)])
+                              for part in ('student', 'teacher'))
+    assert (of_student == 1).all() and not (of_teacher == 1).all()
+    assert all('pred_sem_seg' not in one for one in samples)
+    expected = [one.pred_sem_seg.data for one in model.val_step(data)]
+    assert torch.equal(of_teacher, torch.stack(expected))
+
+
 def test_weights_of_a_supervised_run_start_both():
     model, alone = build(), build()
     alone.student.decode_head.conv_seg.bias.data.fill_(3)
@@ -196,7 +295,8 @@ def test_weights_of_a_supervised_run_start_both():
     (dict(threshold=0), 'model.threshold is 0'),
     (dict(weight=1.5), 'model.weight of the unlabelled loss is 1.5: above 0 and at most 1'),
     (dict(momentum=1.0), 'model.ramp_up=0.1 must be a share of the run'),
-    (dict(predict_with='both'), "predict_with must be 'teacher' or 'student', got 'both'"),
+    (dict(predict_with='both'), "predict_with must be 'auto', 'teacher' or 'student', got 'both'"),
+    (dict(feature_dropout=1.0), 'model.feature_dropout is 1.0: a share of the channels above 0 and below 1'),
     (dict(strong=dict(blur=2)), 'grey=0.2 and blur=2 are shares'),
     (dict(strong=dict(sigma=(0, 1))), 'model.strong.sigma'),
     (dict(edge_trust=dict(width=0)), 'model.edge_trust.width is 0'),
@@ -239,3 +339,6 @@ def test_a_cascade_is_a_student():
     losses = model(*batch(), mode='loss')
     assert {'decode_0.loss_ce', 'decode_1.loss_ce', 'loss_unlabelled'} <= losses.keys()
     check_heads(Config(dict(model=config(student='CascadeEncoderDecoder', num_stages=2, decode_head=[first, first]))))
+    images = batch()[0]
+    model.eval()
+    assert torch.equal(decoded(model.student, model.student.extract_feat(images)), model.student(images))

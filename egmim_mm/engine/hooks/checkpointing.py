@@ -81,6 +81,12 @@ class SafeCheckpointHook(CheckpointHook):
         if is_main_process():
             update_link(Path(self.last_ckpt), 'last.pth')
 
+    def save_again(self, runner: Runner) -> None:
+        """Write the newest checkpoint once more if it is of this iteration: something that it holds has changed."""
+        newest = runner.message_hub.runtime_info.get('last_ckpt')
+        if newest and Path(newest).name == self.filename_tmpl.format(runner.iter):
+            self._save_checkpoint_with_step(runner, runner.iter, meta=dict(epoch=runner.epoch, iter=runner.iter))
+
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         super()._save_best_checkpoint(runner, metrics)
         several = getattr(self, 'best_ckpt_path_dict', None) or {}

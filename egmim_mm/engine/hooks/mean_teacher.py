@@ -1,4 +1,5 @@
 import logging
+from collections.abc import Sequence
 
 import torch
 from mmengine.hooks import Hook
@@ -11,6 +12,7 @@ from egmim_mm.checks.unlabelled_checks import check_unlabelled
 from egmim_mm.models import MeanTeacherSegmentor
 from egmim_mm.registry import HOOKS
 
+from .both_scores import BothScores
 from .step_records import read_now
 
 _ALL = 0.999  # share of the pixels
@@ -21,20 +23,26 @@ class MeanTeacherHook(Hook):
     """Lead a training with :class:`~egmim_mm.models.MeanTeacherSegmentor`.
 
     It tells the model the iteration, updates the teacher after each step, and warns of a teacher that has predicted one
-    class alone for long: the student then learns nothing else from unlabelled images.
+    class alone for long: the student then learns nothing else from unlabelled images. In validations on images that are
+    not those of the test it scores both student and teacher (``student/mIoU``, ``teacher/mIoU`` ... in the log), and
+    with ``model.predict_with='auto'`` the better predicts from then on, in checkpoints too.
 
     Args:
         allow_test_tiles: Let images of the test and validation be among the unlabelled ones, of which the model then
             knows everything but the labels.
         patience: Steps in a row with one predicted class after which it warns.
+        score: Metric of the validation by which student and teacher are compared; a higher one is better.
 
     Raises:
         ValueError: Before training: another model, or a sampler without unlabelled samples.
         LaunchError: Before training: images of the test among the unlabelled ones.
     """
 
-    def __init__(self, allow_test_tiles: bool = False, patience: int = 100) -> None:
-        self.allow_test_tiles, self.patience = allow_test_tiles, patience
+    priority = 'HIGHEST'  # the metrics of the better are those that the other hooks see
+
+    def __init__(self, allow_test_tiles: bool = False, patience: int = 100, score: str = 'mIoU') -> None:
+        self.allow_test_tiles, self.patience, self.score = allow_test_tiles, patience, score
+        self._scores: BothScores | None = None
 
     def before_train(self, runner: Runner) -> None:
         """Look at model and data."""
@@ -49,6 +57,7 @@ class MeanTeacherHook(Hook):
         if not self.allow_test_tiles:
             check_unlabelled(dataset, sampler.unlabelled_members, runner.cfg)
         self._model, self._kept, self._steps = model, [], 0
+        self._scores = BothScores(runner, model, self.score)
         model.classes = tuple(dataset.metainfo['classes'])
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
@@ -65,6 +74,22 @@ class MeanTeacherHook(Hook):
         if read_now(self, runner):
             kept, self._kept = self._kept, []
             self._watch(kept, runner.iter + 1)
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        if self._scores:
+            self._scores.begin(runner)
+
+    def after_val_iter(self,
+                       runner: Runner,
+                       batch_idx: int,
+                       data_batch: dict | None = None,
+                       outputs: Sequence | None = None) -> None:
+        if self._scores:
+            self._scores.add(runner, data_batch)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        if self._scores:
+            self._scores.finish(runner, metrics)
 
     def _watch(self, shares: list[Tensor], iteration: int) -> None:
         for share in torch.stack(shares).tolist():

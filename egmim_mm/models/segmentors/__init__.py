@@ -1,3 +1,4 @@
 from .mean_teacher import MeanTeacherSegmentor
+from .student_and_teacher import PARTS
 
-__all__ = ['MeanTeacherSegmentor']
+__all__ = ['PARTS', 'MeanTeacherSegmentor']

@@ -14,6 +14,7 @@ class ClassThresholds(nn.Module):
 
     The threshold is multiplied by the mean confidence of the class, as a share of that of the surest class: the
     class-wise part of FreeMatch (Wang et al., ICLR 2023). The means are averages over the steps, saved in checkpoints.
+    A step moves them at its end, for the next one, so that they do not depend on the parts in which it is computed.
 
     Args:
         threshold: Of the surest class, and of classes that were never predicted.
@@ -24,14 +25,15 @@ class ClassThresholds(nn.Module):
         super().__init__()
         self.threshold = threshold
         self.register_buffer('confidence', torch.zeros(classes))  # 0: never predicted
+        self._sums: Tensor | None = None  # (2, K) of this step: probability, pixels
 
     def forward(self) -> Tensor:
         """(K, ) thresholds."""
         share = self.confidence / self.confidence.max().clamp(min=torch.finfo(torch.float32).tiny)
         return self.threshold * torch.where(self.confidence > 0, share, 1.0)
 
-    def update(self, probability: Tensor, labels: Tensor, valid: Tensor) -> None:
-        """Move the means towards this step's, those of all processes.
+    def add(self, probability: Tensor, labels: Tensor, valid: Tensor) -> None:
+        """Count pixels of this step.
 
         Args:
             probability: (B, 1, H, W) of the predicted class.
@@ -41,6 +43,11 @@ class ClassThresholds(nn.Module):
         classes = len(self.confidence)
         sums = [probability.where((labels == number) & valid, 0.0).sum() for number in range(classes)]
         both = torch.stack([torch.stack(sums), class_pixels(labels, valid, classes)])
+        self._sums = both if self._sums is None else self._sums + both
+
+    def update(self) -> None:
+        """Move the means towards this step's, those of all processes."""
+        both, self._sums = self._sums, None
         dist.all_reduce(both, 'sum')
         now = both[0] / both[1].clamp(min=1)
         moved = torch.where(self.confidence > 0, self.confidence * _MOMENTUM + now * (1 - _MOMENTUM), now)

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from egmim_mm.registry import MODELS
 from ..edge_guidance import EdgePrior
 from ..terms.teachers import copy_weights
 from .class_thresholds import ClassThresholds
+from .feature_dropout import decoded, without_channels
+from .mixed_samples import both_kinds, mean_pixels, valid_pixels
 from .pseudo_labels import boundary_weights, class_pixels, pseudo_label_loss
 from .setting_ranges import check_ranges
 from .strong_views import StrongViews
@@ -30,8 +33,8 @@ class MeanTeacherSegmentor(StudentAndTeacher):
     MixedLabelBudgetSampler`; :class:`~egmim_mm.engine.hooks.MeanTeacherHook` belongs to it.
 
     The config is that of the student with these settings added, so that everything that reads ``model.backbone`` or
-    ``model.decode_head`` goes on to. Checkpoints hold ``student.`` and ``teacher.``; one of the student alone, such as
-    that of a supervised run, gives both their weights.
+    ``model.decode_head`` goes on to. What checkpoints hold, see :class:`~egmim_mm.models.segmentors.
+    student_and_teacher.StudentAndTeacher`.
 
     Args:
         student: ``type`` of the student.
@@ -44,7 +47,11 @@ class MeanTeacherSegmentor(StudentAndTeacher):
         strong: Options of :class:`~egmim_mm.models.segmentors.strong_views.StrongViews`.
         edge_trust: Options of :class:`EdgePrior`, and ``width``, px (2): pseudo-labels that near another class count as
             much as there is an edge in the image. None: all alike.
-        predict_with: ``teacher`` or ``student``.
+        feature_dropout: Probability of a channel to be dropped from the student's features of the weak view, from which
+            it has to find the pseudo-labels as well, such as 0.5 (UniMatch); the unlabelled loss is then the mean of
+            that on the strong view and of this one. None: the strong view alone.
+        predict_with: ``teacher`` or ``student``, or ``auto``: which of them is better in the last validation of the
+            training, on images that are not those of the test; without such a validation the teacher.
         data_preprocessor: Of both; without ``augmentation``.
         init_cfg: Of the student.
         segmentor: The settings of the student: ``backbone``, ``decode_head``, ...
@@ -62,11 +69,12 @@ class MeanTeacherSegmentor(StudentAndTeacher):
                  adaptive: bool = False,
                  strong: dict | None = None,
                  edge_trust: dict | None = None,
-                 predict_with: str = 'teacher',
+                 feature_dropout: float | None = None,
+                 predict_with: str = 'auto',
                  data_preprocessor: dict | nn.Module | None = None,
                  init_cfg: dict | None = None,
                  **segmentor: Any) -> None:
-        check_ranges(threshold, weight, ramp_up, momentum)
+        check_ranges(threshold, weight, ramp_up, momentum, feature_dropout)
         super().__init__(dict(segmentor, type=student, init_cfg=init_cfg), predict_with, data_preprocessor)
         if getattr(self.data_preprocessor, 'augmentation', None) is not None:
             raise ValueError('model.data_preprocessor.augmentation would mix labelled with unlabelled images: leave it '
@@ -80,15 +88,30 @@ class MeanTeacherSegmentor(StudentAndTeacher):
         self.edge_prior = None if edge_trust is None else EdgePrior(**options)
         self.class_thresholds = ClassThresholds(threshold, self.out_channels) if adaptive else None
         self.classes: tuple[str, ...] = tuple(map(str, range(self.out_channels)))  # their names in the log
+        self.feature_dropout = feature_dropout
         self.iteration = self.max_iters = None
+        self._pixels: Tensor | None = None  # unlabelled ones of a part of this step, the mean of all parts
 
     def set_iteration(self, iteration: int, max_iters: int) -> None:
         """Where training stands: steps done, and steps in all."""
         self.iteration, self.max_iters = iteration, max_iters
 
     def update_teacher(self) -> None:
-        """Move the average towards the student, once after each step of the optimizer."""
+        """Move the averages, of the student and for the thresholds, once after each step of the optimizer."""
         copy_weights(self.teacher, self.student, min(self.momentum, 1 - 1 / (self.iteration + 1)))
+        if self.class_thresholds is not None:
+            self.class_thresholds.update()
+        self._pixels = None
+
+    def look_ahead(self, parts: Sequence[dict]) -> None:
+        """What has to be known of all parts of a step before the first: how many unlabelled pixels they hold.
+
+        Args:
+            parts: Arguments of :meth:`loss`.
+        """
+        self._pixels = mean_pixels([
+            valid_pixels([part['data_samples'][place] for place in both_kinds(part['data_samples'])[1]], part['inputs'])
+            for part in parts])
 
     def loss(self, inputs: Tensor, data_samples: list[SegDataSample]) -> dict[str, Tensor]:
         """Losses of a batch of both kinds.
@@ -110,16 +133,13 @@ class MeanTeacherSegmentor(StudentAndTeacher):
         if self.iteration is None:
             raise RuntimeError('MeanTeacherSegmentor does not know how far training is: add '
                                "dict(type='egmim_mm.MeanTeacherHook') to custom_hooks")
-        flags = [sample.metainfo.get('unlabelled', False) for sample in data_samples]
-        if all(flags) or not any(flags):
-            raise ValueError(f'the batch has no {"labelled" if all(flags) else "unlabelled"} image: set '
-                             "train_dataloader.sampler.type='egmim_mm.MixedLabelBudgetSampler'")
-        labelled, unlabelled = ([place for place, flag in enumerate(flags) if flag == kind] for kind in (False, True))
+        labelled, unlabelled = both_kinds(data_samples)
         losses = self.student.loss(inputs[labelled], [data_samples[place] for place in labelled])
         return losses | self._consistency(inputs[unlabelled], [data_samples[place] for place in unlabelled])
 
     def _consistency(self, images: Tensor, samples: list[SegDataSample]) -> dict[str, Tensor]:
-        seeds, valid = sample_seeds(samples), _valid(samples, images)
+        seeds, valid = sample_seeds(samples), valid_pixels(samples, images)
+        count = mean_pixels([valid]) if self._pixels is None else self._pixels
         mean, std = (getattr(self.data_preprocessor, name, neutral) for name, neutral in (('mean', 0), ('std', 1)))
         raw = images * std + mean
         with torch.no_grad():
@@ -127,16 +147,21 @@ class MeanTeacherSegmentor(StudentAndTeacher):
             top_class = class_pixels(labels, valid, self.out_channels).max() / valid.sum().clamp(min=1)
             strong = (self.strong.recolored(raw, seeds) - mean) / std
             # a class that is not accepted is not copied
-            _, strong, labels, weights, valid = self.strong.mixed(
-                seeds, torch.where(weights > 0, labels, 255), strong, labels, weights, valid)
+            _, strong, *mixed = self.strong.mixed(seeds, torch.where(weights > 0, labels, 255), strong, labels, weights,
+                                                  valid)
         logits = self._logits(self.student, strong)
-        weight = self._ramped()
+        loss, weight = pseudo_label_loss(logits, *mixed, count), self._ramped()
+        if self.feature_dropout is not None:
+            maps = without_channels(self.student.extract_feat(images), self.feature_dropout, seeds)
+            perturbed = self._resized(decoded(self.student, maps), images)
+            loss = (loss + pseudo_label_loss(perturbed, labels, weights, valid, count)) / 2
         with torch.no_grad():
-            accepted, count = (weights > 0) & valid, valid.sum().clamp(min=1)
+            labels, weights, valid = mixed
+            accepted = (weights > 0) & valid
             by_class = class_pixels(labels, accepted, self.out_channels) / accepted.sum().clamp(min=1)
             same = ((logits.argmax(1, keepdim=True) == labels) & valid).sum() / count
-        return dict(loss_unlabelled=weight * pseudo_label_loss(logits, labels, weights, valid), top_class=top_class,
-                    unlabelled_weight=images.new_tensor(weight), accepted=accepted.sum() / count, agreement=same,
+        return dict(loss_unlabelled=weight * loss, top_class=top_class, unlabelled_weight=images.new_tensor(weight),
+                    accepted=accepted.sum() / count, agreement=same,
                     **{f'accepted_{name}': share for name, share in zip(self.classes, by_class)})
 
     def pseudo_labels(self, images: Tensor, raw: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
@@ -153,7 +178,7 @@ class MeanTeacherSegmentor(StudentAndTeacher):
         probability, labels = self._logits(self.teacher, images).float().softmax(1).max(1, keepdim=True)
         least: float | Tensor = self.threshold
         if self.class_thresholds is not None:
-            self.class_thresholds.update(probability, labels, valid)
+            self.class_thresholds.add(probability, labels, valid)
             least = self.class_thresholds()[labels]
         weights = ((probability >= least) & valid).float()
         if self.edge_prior is not None:
@@ -163,15 +188,11 @@ class MeanTeacherSegmentor(StudentAndTeacher):
 
     def _logits(self, network: nn.Module, images: Tensor) -> Tensor:
         """(B, K, H, W)."""
-        logits = network(images, mode='tensor')
+        return self._resized(network(images, mode='tensor'), images)
+
+    def _resized(self, logits: Tensor, images: Tensor) -> Tensor:
         return F.interpolate(logits, images.shape[2:], mode='bilinear', align_corners=self.align_corners)
 
     def _ramped(self) -> float:
         done = min(1.0, self.iteration / max(self.ramp_up * self.max_iters, 1e-9))
         return self.weight * math.exp(-5 * (1 - done)**2)
-
-
-def _valid(samples: list[SegDataSample], images: Tensor) -> Tensor:
-    """(B, 1, H, W) bool: pixels that hold data."""
-    full = torch.ones_like(images[0, :1], dtype=torch.bool)
-    return torch.stack([sample.valid.data if 'valid' in sample else full for sample in samples])

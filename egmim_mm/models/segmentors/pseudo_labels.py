@@ -6,7 +6,8 @@ from torch.nn import functional as F
 __all__ = ['boundary_weights', 'class_pixels', 'pseudo_label_loss']
 
 
-def pseudo_label_loss(logits: Tensor, labels: Tensor, weights: Tensor, valid: Tensor) -> Tensor:
+def pseudo_label_loss(logits: Tensor, labels: Tensor, weights: Tensor, valid: Tensor,
+                      count: Tensor | None = None) -> Tensor:
     """Cross entropy against pseudo-labels, as FixMatch has it (Sohn et al., NeurIPS 2020, eq. 4).
 
     A pixel that is not accepted counts in the denominator: few accepted pixels make a small loss.
@@ -16,12 +17,13 @@ def pseudo_label_loss(logits: Tensor, labels: Tensor, weights: Tensor, valid: Te
         labels: (B, 1, H, W) int64, 0..K-1.
         weights: (B, 1, H, W) in [0, 1]; 0: not accepted.
         valid: (B, 1, H, W) bool; False: no data.
+        count: What to divide by; None: the number of valid pixels.
 
     Returns:
         Scalar float32: sum of weight x cross entropy, over the number of valid pixels; 0 without one.
     """
     loss = F.cross_entropy(logits.float(), labels[:, 0], reduction='none')
-    return (loss * (weights * valid)[:, 0]).sum() / valid.sum().clamp(min=1)
+    return (loss * (weights * valid)[:, 0]).sum() / (valid.sum() if count is None else count).clamp(min=1)
 
 
 def boundary_weights(labels: Tensor, edge: Tensor, width: int) -> Tensor:

@@ -14,7 +14,7 @@ __all__ = ['StrongViews']
 
 
 class StrongViews:
-    """Changes of colour, grey images, blur, and mixtures within the batch; what happens follows from the seeds alone.
+    """Changes of colour, grey images, blur, and mixtures of two images; what happens follows from the seeds alone.
 
     Strengths follow UniMatch (Yang et al., CVPR 2023), but the hue, which tells land cover apart, changes less.
 
@@ -23,8 +23,8 @@ class StrongViews:
         grey: Share of the three-band images that lose their colour.
         blur: Share of the images that are blurred.
         sigma: Range of the standard deviation of the Gaussian, px.
-        cutmix: Share of the images that get a rectangle of the next one.
-        classmix: Share of the images that get classes of the next one.
+        cutmix: Share of the images that get a rectangle of the other of their pair.
+        classmix: Share of the images that get classes of the other of their pair.
         options: ``brightness``, ``contrast``, ``saturation`` and ``hue`` of BatchAugmentation.
 
     Raises:
@@ -59,5 +59,5 @@ class StrongViews:
         return images
 
     def mixed(self, seeds: Sequence[int], labels: Tensor, *maps: Tensor) -> list[Tensor]:
-        """Labels (B, 1, H, W), 255 = none, and further maps of the same images, all mixed alike."""
-        return self.augmentation.mix(seeds, labels, *maps)
+        """Labels (B, 1, H, W), 255 = none, and further maps of the same images, all mixed alike, two by two."""
+        return self.augmentation.mix(seeds, labels, *maps, pairs=True)
