@@ -60,6 +60,20 @@ val_dataloader = dict(num_workers=0, persistent_workers=False, dataset=tiles)
 test_dataloader = val_dataloader
 """
 
+SEMI = """
+_base_ = ['{upernet}', '{root}/configs/_base_/second_stage.py']
+model = dict(_base_.second_stage.model, threshold=0.4, adaptive=True, edge_trust=dict(), feature_dropout=0.5,
+             strong=dict(classmix=0.3))
+train_pipeline = [
+    dict(type='egmim_mm.LoadTile'), dict(type='egmim_mm.LoadTileMask'),
+    dict(type='egmim_mm.RandomScaledCrop', crop_size=64), dict(type='RandomFlip', prob=0.5),
+    dict(type='egmim_mm.PackTiles')]
+train_dataloader = dict(sampler=_base_.second_stage.sampler, dataset=dict(pipeline=train_pipeline))
+custom_hooks = [dict(type='egmim_mm.MeanTeacherHook', allow_test_tiles=True)]
+label_presets = _base_.second_stage.label_presets
+dev_tiles = ['[67]']
+"""
+
 
 def write_scenes(folder: Path, count: int = 8, size: int = 96) -> None:
     """Blobs of three brightness classes, with the classes as index masks and a few ignored pixels."""
@@ -77,14 +91,15 @@ def write_scenes(folder: Path, count: int = 8, size: int = 96) -> None:
 
 @pytest.fixture(scope='session')
 def tiny(tmp_path_factory) -> SimpleNamespace:
-    """Paths of a tiny data set and of its configs: ``data``, ``egmim``, ``simmim``, ``upernet``."""
+    """Paths of a tiny data set and of its configs: ``data``, ``egmim``, ``simmim``, ``upernet``, ``semi``."""
     folder = tmp_path_factory.mktemp('tiny')
     write_scenes(folder / 'data')
     values = dict(root=ROOT, arch=ARCH, data=folder / 'data')
     texts = dict(
         egmim=DAPT.format(method='egmim', terms=NARROW, **values),
         simmim=DAPT.format(method='simmim', terms='', **values),
-        upernet=UPERNET.format(**values))
+        upernet=UPERNET.format(**values),
+        semi=SEMI.format(upernet=folder / 'upernet.py', **values))
     for name, text in texts.items():
         (folder / f'{name}.py').write_text(text)
     return SimpleNamespace(data=folder / 'data', **{name: folder / f'{name}.py' for name in texts})

@@ -25,10 +25,10 @@ OPTIONS = ('train_cfg.global_batch=8', 'train_cfg.max_iters=10', 'optim_wrapper.
 PARTS = 'train_cfg.max_batch_per_process=5'  # two of four
 
 
-@pytest.fixture(scope='module', params=['egmim', 'upernet'])
+@pytest.fixture(scope='module', params=['egmim', 'upernet', 'semi'])
 def config(request, tiny, tmp_path_factory):
     path = tmp_path_factory.mktemp('config') / f'{request.param}.py'
-    path.write_text(f"_base_ = '{getattr(tiny, request.param)}'\n" + IGNORING * (request.param == 'upernet'))
+    path.write_text(f"_base_ = '{getattr(tiny, request.param)}'\n" + IGNORING * (request.param != 'egmim'))
     return path
 
 
@@ -49,7 +49,8 @@ def scalars(work_dir):
     lines = [json.loads(line) for file in sorted(work_dir.glob('*/vis_data/scalars.json'))
              for line in file.read_text().splitlines()]
     lines = [line for line in lines if 'loss' in line]
-    names = [name for name in lines[0] if 'loss' in name or name in ('lr', 'grad_norm', 'edge', 'hog')]
+    names = [name for name in lines[0] if 'loss' in name or name in (
+        'lr', 'grad_norm', 'edge', 'hog', 'accepted', 'agreement')]
     return {name: np.array([line[name] for line in lines]) for name in names}
 
 

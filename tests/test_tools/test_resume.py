@@ -21,15 +21,16 @@ class Killer(Hook):
 """
 
 
-@pytest.mark.parametrize('phase', ['egmim', 'upernet'])
+@pytest.mark.parametrize('phase', ['egmim', 'upernet', 'semi'])
 def test_kill_9_then_resume_is_exact(tiny, tmp_path, start, call, phase, losses):
     config = getattr(tiny, phase)
     call('train', config, '--work-dir', tmp_path / 'whole')
 
     (tmp_path / 'killer.py').write_text(KILLER)
     doomed = tmp_path / 'doomed.py'
+    hooks = '[*_base_.custom_hooks, dict(type="Killer")]' if phase == 'semi' else '[dict(type="Killer")]'
     doomed.write_text(f"_base_ = '{config}'\nimport sys\nsys.path.insert(0, '{tmp_path}')\n"
-                      "custom_imports = dict(imports=['killer'])\ncustom_hooks = [dict(type='Killer')]\ndel sys\n")
+                      f"custom_imports = dict(imports=['killer'])\ncustom_hooks = {hooks}\ndel sys\n")
     killed = start(sys.executable, 'tools/train.py', doomed, '--work-dir', tmp_path / 'cut', check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
     assert (tmp_path / 'cut/last.pth').resolve().name == 'iter_4.pth'
