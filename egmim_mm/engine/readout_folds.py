@@ -23,7 +23,8 @@ from egmim_mm.readout.cells import IGNORE
 from egmim_mm.registry import MODELS
 
 from .readout_fitting import LabelledDataset, count_cells, draw_cells, fit_groups, groups_of, normalised
-from .readout_loop import ReadoutLoop, check_settings
+from .readout_loop import ReadoutLoop
+from .readout_training import check_settings
 
 __all__ = ['judge_readouts']
 

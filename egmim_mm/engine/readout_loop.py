@@ -2,51 +2,15 @@
 from collections.abc import Mapping, Sequence
 
 import torch
-from mmengine.dist import broadcast, is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
-from torch import nn
 from torch.utils.data import DataLoader
 
-from egmim_mm.datasets.plain_tiles import without_augmentation
-from egmim_mm.models import ReadoutHead
 from egmim_mm.registry import LOOPS
 
-from .readout_fitting import CLASSIFIERS, LabelledDataset, fit_readout
+from .readout_training import LOGISTIC, check_settings, fit_on_loader
 
-__all__ = ['ReadoutLoop', 'check_settings']
-
-LOGISTIC = dict(type='logistic', l2=1e-2)
-
-
-def _is_classifier(one: Mapping) -> bool:
-    if not isinstance(one, Mapping) or one.get('type') not in CLASSIFIERS:
-        return False
-    _, name, most = CLASSIFIERS[one['type']]
-    value = one.get(name, most)
-    return set(one) <= {'type', name} and isinstance(value, (int, float)) and 0 < value <= most
-
-
-def check_settings(head: nn.Module, cells: int, classifiers: Mapping | Sequence[Mapping], window: int,
-                   max_iters: int) -> list[Mapping]:
-    """The classifier of each group of a head, from the settings of :class:`ReadoutLoop`.
-
-    Raises:
-        ValueError: As ReadoutLoop.
-    """
-    if not isinstance(head, ReadoutHead):
-        raise ValueError('ReadoutLoop fits a ReadoutHead, and model.decode_head is none: set its '
-                         "type='egmim_mm.ReadoutHead'")
-    groups = len(head.groups)
-    each = list(classifiers) if isinstance(classifiers, (list, tuple)) else [classifiers] * groups
-    if len(each) != groups or not all(_is_classifier(one) for one in each):
-        raise ValueError(f'train_cfg.classifiers is {classifiers}: give one for all or one for each of the '
-                         f"{groups} groups of model.decode_head, of dict(type='logistic', l2=above 0) and "
-                         "dict(type='discriminant', shrinkage=above 0, at most 1)")
-    if cells < head.num_classes or window < 32 or max_iters != 1:
-        raise ValueError(f'train_cfg: cells={cells} must be at least the number of classes, window={window} at '
-                         f'least 32 px, and max_iters={max_iters} must be 1: everything is fitted at once')
-    return each
+__all__ = ['ReadoutLoop']
 
 
 @LOOPS.register_module()
@@ -116,25 +80,7 @@ class ReadoutLoop(BaseLoop):
 
     def _fit(self) -> dict[str, torch.Tensor]:
         """Losses for the log."""
-        head = self.model.decode_head
-        self.model.eval()
-        losses = head.classifiers[0].bias.new_zeros(len(self.classifiers))
-        if is_main_process():
-            losses.copy_(torch.tensor(self._fit_here()))
-        weights = head.state_dict()
-        for tensor in (*weights.values(), losses):
-            broadcast(tensor)
-        head.load_state_dict(weights)  # tells those of the other processes that they are fitted
+        runner = self.runner
+        with runner.optim_wrapper.optim_context(self.model):
+            losses = fit_on_loader(self.model, self.dataloader, self.cells, self.classifiers, self.window, runner.seed)
         return {f'loss_{number}': loss for number, loss in enumerate(losses)}
-
-    def _fit_here(self) -> list[float]:
-        dataset, sampler = self.dataloader.dataset, self.dataloader.sampler
-        tiles = LabelledDataset(without_augmentation(dataset), getattr(sampler, 'members', range(len(dataset))))
-        with self.runner.optim_wrapper.optim_context(self.model):
-            fitted = fit_readout(self.model, tiles, self.cells, self.classifiers, self.window, self.runner.seed)
-        self.model.decode_head.set_classifiers(fitted.classifiers, fitted.seen)
-        counts = ', '.join(f'{name} {count}' for name, count in zip(dataset.metainfo['classes'], fitted.cells))
-        losses = ', '.join(f'{loss:.3f}' for loss in fitted.losses)
-        self.runner.logger.info(f'Read-out fitted to cells of {len(tiles.members)} tiles: {counts}; cross-entropy of '
-                                f'each group: {losses}')
-        return fitted.losses

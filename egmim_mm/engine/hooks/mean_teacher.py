@@ -10,8 +10,10 @@ from torch import Tensor
 
 from egmim_mm.checks.unlabelled_checks import check_unlabelled
 from egmim_mm.models import MeanTeacherSegmentor
+from egmim_mm.models.terms.teachers import copy_weights
 from egmim_mm.registry import HOOKS
 
+from ..readout_training import LOGISTIC, check_settings, fit_on_loader
 from .both_scores import BothScores
 from .step_records import read_now
 
@@ -22,10 +24,11 @@ _ALL = 0.999  # share of the pixels
 class MeanTeacherHook(Hook):
     """Lead a training with :class:`~egmim_mm.models.MeanTeacherSegmentor`.
 
-    It tells the model the iteration, updates the teacher after each step, and warns of a teacher that has predicted one
-    class alone for long: the student then learns nothing else from unlabelled images. In validations on images that are
-    not those of the test it scores both student and teacher (``student/mIoU``, ``teacher/mIoU`` ... in the log), and
-    with ``model.predict_with='auto'`` the better predicts from then on, in checkpoints too.
+    It fits the guide, if there is one, tells the model the iteration, updates the teacher after each step, and warns of
+    a teacher that has predicted one class alone for long: the student then learns nothing else from unlabelled images.
+    In validations on images that are not those of the test it scores both student and teacher (``student/mIoU``,
+    ``teacher/mIoU`` ... in the log), and with ``model.predict_with='auto'`` the better predicts from then on, in
+    checkpoints too.
 
     Args:
         allow_test_tiles: Let images of the test and validation be among the unlabelled ones, of which the model then
@@ -59,6 +62,8 @@ class MeanTeacherHook(Hook):
         self._model, self._kept, self._steps = model, [], 0
         self._scores = BothScores(runner, model, self.score)
         model.classes = tuple(dataset.metainfo['classes'])
+        if model.guide is not None and not model.guide.fitted:
+            self._fit_guide(runner, model)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
         self._model.set_iteration(runner.iter, runner.max_iters)
@@ -90,6 +95,16 @@ class MeanTeacherHook(Hook):
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         if self._scores:
             self._scores.finish(runner, metrics)
+
+    @staticmethod
+    def _fit_guide(runner: Runner, model: MeanTeacherSegmentor) -> None:
+        segmentor = model.guide.segmentor
+        copy_weights(segmentor.backbone, model.student.backbone)
+        settings = dict(cells=20_000, classifiers=LOGISTIC, window=1024, max_iters=1) | model.guide.settings
+        settings['classifiers'] = check_settings(segmentor.decode_head, **settings)
+        settings.pop('max_iters')
+        with runner.optim_wrapper.optim_context(segmentor):
+            fit_on_loader(segmentor, runner.train_dataloader, seed=runner.seed, **settings)
 
     def _watch(self, shares: list[Tensor], iteration: int) -> None:
         for share in torch.stack(shares).tolist():

@@ -14,6 +14,7 @@ from ..edge_guidance import EdgePrior
 from ..terms.teachers import copy_weights
 from .class_thresholds import ClassThresholds
 from .feature_dropout import decoded, without_channels
+from .guide import Guide
 from .mixed_samples import both_kinds, mean_pixels, valid_pixels
 from .pseudo_labels import boundary_weights, class_pixels, pseudo_label_loss
 from .setting_ranges import check_ranges
@@ -50,6 +51,8 @@ class MeanTeacherSegmentor(StudentAndTeacher):
         feature_dropout: Probability of a channel to be dropped from the student's features of the weak view, from which
             it has to find the pseudo-labels as well, such as 0.5 (UniMatch); the unlabelled loss is then the mean of
             that on the strong view and of this one. None: the strong view alone.
+        guide: Options of :class:`~egmim_mm.models.segmentors.guide.Guide`, ``readout`` and ``until``: a read-out labels
+            before the teacher does. None: the teacher from the first step.
         predict_with: ``teacher`` or ``student``, or ``auto``: which of them is better in the last validation of the
             training, on images that are not those of the test; without such a validation the teacher.
         data_preprocessor: Of both; without ``augmentation``.
@@ -70,6 +73,7 @@ class MeanTeacherSegmentor(StudentAndTeacher):
                  strong: dict | None = None,
                  edge_trust: dict | None = None,
                  feature_dropout: float | None = None,
+                 guide: dict | None = None,
                  predict_with: str = 'auto',
                  data_preprocessor: dict | nn.Module | None = None,
                  init_cfg: dict | None = None,
@@ -89,6 +93,7 @@ class MeanTeacherSegmentor(StudentAndTeacher):
         self.class_thresholds = ClassThresholds(threshold, self.out_channels) if adaptive else None
         self.classes: tuple[str, ...] = tuple(map(str, range(self.out_channels)))  # their names in the log
         self.feature_dropout = feature_dropout
+        self.guide = None if guide is None else Guide(student=segmentor, data_preprocessor=data_preprocessor, **guide)
         self.iteration = self.max_iters = None
         self._pixels: Tensor | None = None  # unlabelled ones of a part of this step, the mean of all parts
 
@@ -175,7 +180,7 @@ class MeanTeacherSegmentor(StudentAndTeacher):
         Returns:
             Labels (B, 1, H, W) int64 and weights (B, 1, H, W) float32 in [0, 1].
         """
-        probability, labels = self._logits(self.teacher, images).float().softmax(1).max(1, keepdim=True)
+        probability, labels = self._probabilities(images).max(1, keepdim=True)
         least: float | Tensor = self.threshold
         if self.class_thresholds is not None:
             self.class_thresholds.add(probability, labels, valid)
@@ -185,6 +190,12 @@ class MeanTeacherSegmentor(StudentAndTeacher):
             edge = self.edge_prior((raw.float() / 255).clamp(0, 1), valid)
             weights = weights * boundary_weights(labels, edge, self.width)
         return labels, weights
+
+    def _probabilities(self, images: Tensor) -> Tensor:
+        """(B, K, H, W) float32, of the teacher, or of the guide until that takes over."""
+        led = 0.0 if self.guide is None else self.guide.share(self.iteration / self.max_iters)
+        guided = led * self.guide(images) if led else 0.0
+        return guided + (1 - led) * self._logits(self.teacher, images).float().softmax(1) if led < 1 else guided
 
     def _logits(self, network: nn.Module, images: Tensor) -> Tensor:
         """(B, K, H, W)."""
