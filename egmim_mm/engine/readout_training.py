@@ -1,4 +1,4 @@
-"""From the settings of a read-out and a loader to fitted classifiers: what a loop and the guide of a mean teacher do."""
+"""From the settings of a read-out and a loader to fitted classifiers, for a loop and the guide of a mean teacher."""
 from collections.abc import Mapping, Sequence
 
 import torch

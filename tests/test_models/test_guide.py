@@ -2,10 +2,9 @@
 import pytest
 import torch
 from mmengine.registry import DefaultScope
+from test_mean_teacher import batch, build, config
 
 from egmim_mm.registry import MODELS
-
-from test_mean_teacher import batch, build, config
 
 READOUT = dict(model=dict(pixel_features=dict(scale=0.5), decode_head=dict(
     _delete_=True, type='egmim_mm.ReadoutHead', in_index=[0, 1], groups=[[0], [1]])),

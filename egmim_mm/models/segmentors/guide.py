@@ -2,7 +2,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -45,9 +44,8 @@ class Guide(nn.Module):
             raise ValueError(f'model.guide.until is {until}: a share of the run above 0, or None for all of it')
         if not {'model', 'train_cfg'} <= set(readout) or not str(
                 readout['model'].get('decode_head', {}).get('type')).endswith('ReadoutHead'):
-            raise ValueError('model.guide.readout is no read-out preset: give its settings, dict(model=dict(decode_head='
-                             "dict(type='egmim_mm.ReadoutHead', ...)), train_cfg=...), such as "
-                             '_base_.label_presets[0].settings')
+            raise ValueError('model.guide.readout is no read-out preset: give its settings, dict(model=..., '
+                             'train_cfg=...) with a ReadoutHead, such as _base_.label_presets[0].settings')
         model = readout['model']
         head = {key: value for key, value in model['decode_head'].items() if key != '_delete_'}
         heads = student['decode_head']

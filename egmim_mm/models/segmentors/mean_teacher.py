@@ -23,6 +23,7 @@ from .student_and_teacher import StudentAndTeacher
 
 __all__ = ['MeanTeacherSegmentor']
 
+
 @MODELS.register_module()
 class MeanTeacherSegmentor(StudentAndTeacher):
     """Any segmentor of MMSegmentation, trained on labelled and unlabelled images at once.
