@@ -1,7 +1,6 @@
 """The second stage through the tools: trained, resumed, tested, mapped; and what is refused before training."""
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,41 +9,38 @@ from PIL import Image
 
 from egmim_mm.checkpoints import read_checkpoint
 
-SEMI = """
-_base_ = ['{upernet}', '{root}/configs/_base_/second_stage.py']
-model = dict(_base_.second_stage.model, threshold=0.4, adaptive=True, edge_trust=dict())
-train_pipeline = [
-    dict(type='egmim_mm.LoadTile'), dict(type='egmim_mm.LoadTileMask'),
-    dict(type='egmim_mm.RandomScaledCrop', crop_size=64), dict(type='RandomFlip', prob=0.5),
-    dict(type='egmim_mm.PackTiles')]
-train_cfg = dict(global_batch=4, max_iters=4)
-auto_scale_lr = dict(base_batch_size=4)
-train_dataloader = dict(sampler=_base_.second_stage.sampler, dataset=dict(pipeline=train_pipeline))
-custom_hooks = [dict(type='egmim_mm.MeanTeacherHook', allow_test_tiles=True)]
-label_presets = _base_.second_stage.label_presets
-val_dataloader = val_cfg = val_evaluator = None
-default_hooks = dict(checkpoint=dict(interval=2, max_keep_ckpts=-1), logger=dict(interval=1))
+SHORT = """
+_base_ = '{semi}'
+model = dict(backbone=dict(arch=dict(depths=[1, 1, 1, 1])))  # takes less time to export
+train_cfg = dict(max_iters=4, val_interval=2)
+default_hooks = dict(checkpoint=dict(interval=2, max_keep_ckpts=-1))
 """
 
 
 @pytest.fixture(scope='module')
 def config(tiny, tmp_path_factory):
     path = tmp_path_factory.mktemp('semi') / 'semi.py'
-    path.write_text(SEMI.format(upernet=tiny.upernet, root=Path(__file__).resolve().parents[2]))
+    path.write_text(SHORT.format(semi=tiny.semi))
     return path
 
 
 @pytest.fixture(scope='module')
 def whole(config, call, tmp_path_factory):
-    """Work dir of a run that nobody has stopped."""
+    """Work dir of a run that nobody has stopped, with two validations on the dev part."""
     work = tmp_path_factory.mktemp('work') / 'whole'
-    call('train', config, '--work-dir', work, '--budget', '3')
+    call('train', config, '--work-dir', work, '--budget', '3', '--dev')
     return work
 
 
-def test_log_and_protocol(whole):
-    lines = [json.loads(line) for file in whole.glob('*/vis_data/scalars.json') for line in
+def scalars(work, name):
+    """Logged lines with that value."""
+    lines = [json.loads(line) for file in sorted(work.glob('*/vis_data/scalars.json')) for line in
              file.read_text().splitlines()]
+    return [line for line in lines if name in line]
+
+
+def test_log_and_protocol(whole):
+    lines = scalars(whole, 'loss')
     assert len(lines) == 4
     for line in lines:
         assert np.isfinite(line['loss']) and 0 <= line['accepted'] <= 1 and 0 <= line['agreement'] <= 1
@@ -53,38 +49,82 @@ def test_log_and_protocol(whole):
         shares = [line[f'accepted_{name}'] for name in ('dark', 'middle', 'bright')]
         assert sum(shares) == pytest.approx(float(line['accepted'] > 0), abs=1e-5)
     labels = json.loads((whole / 'results.json').read_text())['protocol']['training']['labels']
-    assert len(labels['tiles']) == 3 and labels['unlabelled'] == 5 and labels['labelled_share'] == 0.5
+    assert len(labels['tiles']) == 3 and labels['unlabelled'] == 3 and labels['labelled_share'] == 0.5
+
+
+def test_the_better_on_dev_predicts(config, whole, call, tmp_path):
+    scored = scalars(whole, 'teacher/mIoU')
+    assert [line['step'] for line in scored] == [2, 4]
+    for line in scored:
+        student, teacher = line['student/mIoU'], line['teacher/mIoU']
+        better = 'student' if student > teacher else 'teacher'
+        assert student != teacher and line['mIoU'] == max(student, teacher) and line['OA'] == line[f'{better}/OA']
+        saved = read_checkpoint(whole / f'iter_{line["step"]}.pth')  # before the validation, and again
+        assert bool(saved['state_dict']['student_is_better']) == (better == 'student')
+        record = saved['meta']['egmim_mm']['training']['predictor']
+        assert record == dict(network=better, chosen_on='dev', score='mIoU', student=student, teacher=teacher,
+                              iteration=line['step'])
+        said = f'mIoU on the dev images: student {student:.2f}, teacher {teacher:.2f}; the {better} predicts'
+        assert said in next(whole.glob('*/*.log')).read_text()
+    document = json.loads((whole / 'results.json').read_text())
+    assert document['predicted_with'] == better and document['protocol']['training']['predictor'] == record
+    confusion = torch.tensor(document['confusion']['counts'])
+    assert document['metrics']['OA'] == pytest.approx(100 * confusion.trace() / confusion.sum())
+    assert document['metrics']['mIoU'] == max(student, teacher)
+    for part in ('student', 'teacher'):  # the scores are theirs
+        call('test', config, whole, '--work-dir', tmp_path / part, '--dev', '--cfg-options',
+             f'model.predict_with={part}')
+        tested = json.loads((tmp_path / part / 'results.json').read_text())
+        assert tested['metrics']['mIoU'] == pytest.approx(dict(student=student, teacher=teacher)[part])
+        assert tested['predicted_with'] == part and tested['protocol']['training']['predictor'] == record
 
 
 def test_a_resumed_run_is_the_uninterrupted_one(config, whole, call, tmp_path):
-    call('train', config, '--work-dir', tmp_path, '--budget', '3', '--resume', whole / 'iter_2.pth')
+    call('train', config, '--work-dir', tmp_path, '--budget', '3', '--dev', '--resume', whole / 'iter_2.pth')
     ours, theirs = (read_checkpoint(work / 'last.pth')['state_dict'] for work in (tmp_path, whole))
     assert ours.keys() == theirs.keys() and {key.split('.')[0] for key in ours} == {
-        'student', 'teacher', 'class_thresholds'}
+        'student', 'teacher', 'class_thresholds', 'student_is_better'}
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
     assert any(not torch.equal(theirs[key], theirs[key.replace('teacher', 'student', 1)]) for key in theirs
                if key.startswith('teacher.'))
+    for name in ('loss', 'accepted', 'student/mIoU', 'teacher/mIoU'):
+        resumed = [line[name] for line in scalars(tmp_path, name)]
+        assert resumed == [line[name] for line in scalars(whole, name)][-len(resumed):] and resumed
 
 
 def test_parts_of_a_batch_are_the_same_share(config, call, tmp_path):
     call('train', config, '--work-dir', tmp_path, '--budget', '3', '--cfg-options', 'train_cfg.max_iters=1',
          'train_cfg.global_batch=8', 'train_cfg.max_batch_per_process=4')
-    assert 'in 2 parts of 4' in next(tmp_path.glob('*/*.log')).read_text()
+    log = next(tmp_path.glob('*/*.log')).read_text()
+    assert 'in 2 parts of 4' in log
+    # val_dataloader reads the test part, and without --dev there is no other
+    assert 'The teacher predicts: the validation is on the images of the test, on which nothing is chosen' in log
+    assert not scalars(tmp_path, 'teacher/mIoU') and scalars(tmp_path, 'mIoU')
+    document = json.loads((tmp_path / 'results.json').read_text())
+    assert document['part'] == 'test' and document['predicted_with'] == 'teacher'
+    assert document['protocol']['training']['predictor'] == dict(network='teacher', chosen_on=None)
 
 
-def test_the_teacher_is_tested_and_mapped(config, whole, tiny, call, tmp_path):
+def test_what_predicts_is_mapped_and_exported(config, whole, tiny, call, tmp_path):
     from egmim_mm.inference import Segmenter
 
-    call('test', config, whole, '--work-dir', tmp_path, '--out', tmp_path / 'maps')
-    image = np.array(Image.open(tiny.data / 'images' / '0.png'))
-    tested = np.array(Image.open(tmp_path / 'maps' / '0.png'))
-    segmenter = Segmenter(config, whole)
-    assert type(segmenter.model).__name__ == 'FittedEncoderDecoder' and tested.shape == image.shape[:2]
     weights = read_checkpoint(whole / 'last.pth')['state_dict']
     name = 'decode_head.conv_seg.weight'
-    assert torch.equal(segmenter.model.state_dict()[name], weights[f'teacher.{name}'])
-    student = Segmenter(config, whole, cfg_options={'model.predict_with': 'student'})
-    assert torch.equal(student.model.state_dict()[name], weights[f'student.{name}'])
+    better = 'student' if weights['student_is_better'] else 'teacher'
+    for options, part in ((None, better), ({'model.predict_with': 'student'}, 'student'),
+                          ({'model.predict_with': 'teacher'}, 'teacher')):
+        segmenter = Segmenter(config, whole, cfg_options=options)
+        assert type(segmenter.model).__name__ == 'FittedEncoderDecoder'
+        assert torch.equal(segmenter.model.state_dict()[name], weights[f'{part}.{name}'])
+    pytest.importorskip('onnxruntime')
+    pytest.importorskip('onnxscript')
+    call('export_onnx', config, whole, '--out', tmp_path / 'model.onnx')  # compares the logits
+    image = tiny.data / 'images' / '0.png'
+    call('predict', config, whole, image, '--out', tmp_path / 'torch', '--cfg-options',
+         'optim_wrapper.precision=float32')
+    call('predict', tmp_path / 'model.onnx', image, '--out', tmp_path / 'onnx')
+    ours, theirs = (np.array(Image.open(tmp_path / kind / '0.png')) for kind in ('torch', 'onnx'))
+    assert ours.shape == (96, 96) and len(np.unique(ours)) > 1 and (ours == theirs).mean() >= 0.999
 
 
 @pytest.mark.parametrize(('options', 'says'), [
