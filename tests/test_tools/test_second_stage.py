@@ -14,6 +14,13 @@ _base_ = '{semi}'
 model = dict(backbone=dict(arch=dict(depths=[1, 1, 1, 1])))  # takes less time to export
 train_cfg = dict(max_iters=4, val_interval=2)
 default_hooks = dict(checkpoint=dict(interval=2, max_keep_ckpts=-1))
+readout = dict(
+    model=dict(pixel_features=dict(scale=0.5), decode_head=dict(
+        type='egmim_mm.ReadoutHead', in_index=[0, 1, 2, 3, 4], groups=[[0, 1, 2, 3], [4]])),
+    train_cfg=dict(type='egmim_mm.ReadoutLoop', cells=200))
+label_presets = [
+    dict(name='guided second stage', up_to=3, settings=dict(model=dict(guide=dict(readout=readout)))),
+    dict(name='second stage', settings=dict())]
 """
 
 
@@ -83,13 +90,38 @@ def test_a_resumed_run_is_the_uninterrupted_one(config, whole, call, tmp_path):
     call('train', config, '--work-dir', tmp_path, '--budget', '3', '--dev', '--resume', whole / 'iter_2.pth')
     ours, theirs = (read_checkpoint(work / 'last.pth')['state_dict'] for work in (tmp_path, whole))
     assert ours.keys() == theirs.keys() and {key.split('.')[0] for key in ours} == {
-        'student', 'teacher', 'class_thresholds', 'student_is_better'}
+        'student', 'teacher', 'class_thresholds', 'student_is_better', 'guide'}
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
     assert any(not torch.equal(theirs[key], theirs[key.replace('teacher', 'student', 1)]) for key in theirs
                if key.startswith('teacher.'))
     for name in ('loss', 'accepted', 'student/mIoU', 'teacher/mIoU'):
         resumed = [line[name] for line in scalars(tmp_path, name)]
         assert resumed == [line[name] for line in scalars(whole, name)][-len(resumed):] and resumed
+
+
+def test_the_guide_is_the_read_out_of_the_labelled_tiles(whole):
+    from mmengine.config import Config
+    from mmengine.registry import DefaultScope
+
+    from egmim_mm.datasets.plain_tiles import build_training_data, without_augmentation
+    from egmim_mm.engine.readout_fitting import LabelledDataset, fit_readout
+    from egmim_mm.registry import MODELS
+
+    tiles = json.loads((whole / 'results.json').read_text())['protocol']['training']['labels']['tiles']
+    cfg = Config.fromfile(whole / 'semi.py')
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model, data = MODELS.build(cfg.model), build_training_data(cfg)
+    weights = read_checkpoint(whole / 'last.pth')['state_dict']
+    model.load_state_dict(weights)
+    segmentor = model.eval().guide.segmentor
+    members = [data.tile_names.index(name) for name in tiles]
+    fitted = fit_readout(segmentor, LabelledDataset(without_augmentation(data), members), 200,
+                         [dict(type='logistic', l2=1e-2)] * 2, 1024, cfg.randomness.seed)
+    for (weight, bias), one in zip(fitted.classifiers, segmentor.decode_head.classifiers):
+        assert torch.allclose(one.weight[fitted.seen], weight, rtol=0.2, atol=0.05 * weight.abs().max())  # bfloat16
+        assert weight.abs().max() > 0.1
+    ours = weights['guide.segmentor.backbone.patch_embed.projection.weight']
+    assert not torch.equal(ours, weights['student.backbone.patch_embed.projection.weight'])  # that was trained
 
 
 def test_parts_of_a_batch_are_the_same_share(config, call, tmp_path):

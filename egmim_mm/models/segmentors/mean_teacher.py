@@ -162,10 +162,10 @@ class MeanTeacherSegmentor(StudentAndTeacher):
             perturbed = self._resized(decoded(self.student, maps), images)
             loss = (loss + pseudo_label_loss(perturbed, labels, weights, valid, count)) / 2
         with torch.no_grad():
-            labels, weights, valid = mixed
-            accepted = (weights > 0) & valid
+            accepted = (weights > 0) & valid  # before the mixing, which may paste data over padding
             by_class = class_pixels(labels, accepted, self.out_channels) / accepted.sum().clamp(min=1)
-            same = ((logits.argmax(1, keepdim=True) == labels) & valid).sum() / count
+            labels, _, valid = mixed
+            same = ((logits.argmax(1, keepdim=True) == labels) & valid).sum() / valid.sum().clamp(min=1)
         return dict(loss_unlabelled=weight * loss, top_class=top_class, unlabelled_weight=images.new_tensor(weight),
                     accepted=accepted.sum() / count, agreement=same,
                     **{f'accepted_{name}': share for name, share in zip(self.classes, by_class)})
