@@ -33,13 +33,15 @@ class ClassThresholds(nn.Module):
         return self.threshold * torch.where(self.confidence > 0, share, 1.0)
 
     def add(self, probability: Tensor, labels: Tensor, valid: Tensor) -> None:
-        """Count pixels of this step.
+        """Count pixels of this step; in eval mode none.
 
         Args:
             probability: (B, 1, H, W) of the predicted class.
             labels: (B, 1, H, W) that class.
             valid: (B, 1, H, W) bool.
         """
+        if not self.training:
+            return
         classes = len(self.confidence)
         sums = [probability.where((labels == number) & valid, 0.0).sum() for number in range(classes)]
         both = torch.stack([torch.stack(sums), class_pixels(labels, valid, classes)])
