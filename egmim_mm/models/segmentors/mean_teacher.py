@@ -14,7 +14,7 @@ from egmim_mm.registry import MODELS
 from ..edge_guidance import EdgePrior
 from ..terms.teachers import copy_weights, freeze
 from .class_thresholds import ClassThresholds
-from .pseudo_labels import boundary_weights, class_pixels, pseudo_label_loss
+from .pseudo_labels import boundary_weights, class_pixels, of_present_classes, pseudo_label_loss
 from .strong_views import StrongViews
 
 __all__ = ['MeanTeacherSegmentor']
@@ -188,7 +188,7 @@ class MeanTeacherSegmentor(BaseSegmentor):
         mean, std = (getattr(self.data_preprocessor, name, neutral) for name, neutral in (('mean', 0), ('std', 1)))
         raw = images * std + mean
         with torch.no_grad():
-            labels, weights = self.pseudo_labels(images, raw, valid)
+            labels, weights = of_present_classes(*self.pseudo_labels(images, raw, valid), samples)
             top_class = class_pixels(labels, valid, self.out_channels).max() / valid.sum().clamp(min=1)
             strong = (self.strong.recolored(raw, seeds) - mean) / std
             # a class that is not accepted is not copied
