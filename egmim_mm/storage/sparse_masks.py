@@ -36,6 +36,6 @@ def burn(labels: np.ndarray, shape: np.ndarray, top: int, left: int, number: int
     above, before = max(0, -top), max(0, -left)
     own = labels[top + above:max(0, top + shape.shape[0]), left + before:max(0, left + shape.shape[1])]
     shape = shape[above:above + own.shape[0], before:before + own.shape[1]]
-    other = np.count_nonzero(shape & (own != IGNORE) & (own != number))
+    other = int((shape & (own != IGNORE) & (own != number)).sum())
     own[shape] = number
     return other
