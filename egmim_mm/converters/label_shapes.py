@@ -6,6 +6,7 @@ import numpy as np
 import shapely
 from mmengine.logging import print_log
 from rasterio import Affine
+from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 from rasterio.features import rasterize
@@ -85,7 +86,7 @@ class _Placed:
                   logger='current')
         try:
             return shapely.transform(shapes, lambda xy: np.column_stack(transform_points(own, crs, *xy.T)))
-        except RasterioError as error:
+        except (RasterioError, CPLE_BaseError) as error:  # PROJ raises the second
             raise ConversionError(f'{self.layer.name}: coordinates that are none of {own.to_string()} ({error}); say '
                                   'in the file which coordinate system it has') from error
 
