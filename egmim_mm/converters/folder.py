@@ -112,7 +112,7 @@ def convert_folder(folder: str, out: str, classes: Sequence[str] = (), ignore: S
     else:
         _refuse(dict(class_field=class_field, radius=radius is not None), 'about --labels, which is not given')
     if not classes and not labels:
-        _refuse(dict(about_masks, val=val, ignore=ignore), 'for images with masks, of which --classes says what they '
+        _refuse(dict(val=val, ignore=ignore, **about_masks), 'for images with masks, of which --classes says what they '
                 'hold')
     named, values, layers = _classes(classes, ignore, labels, class_field)
     if tolerance and values.mask_format != 'color':
