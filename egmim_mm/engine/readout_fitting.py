@@ -215,7 +215,7 @@ def normalised(model: nn.Module, image: np.ndarray) -> Tensor:
 
 
 def _fit(features: Tensor, targets: Tensor, classes: int, type: str,
-         **settings: float) -> tuple[tuple[Tensor, Tensor], float]:
+         **settings: float | bool) -> tuple[tuple[Tensor, Tensor], float]:
     """Weight and bias for features as they come, and the mean cross-entropy."""
     mean, std = channel_statistics(features)
     standardised = (features - mean) / std

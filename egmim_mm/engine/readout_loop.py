@@ -24,7 +24,9 @@ def _is_classifier(one: Mapping) -> bool:
         return False
     _, name, most = CLASSIFIERS[one['type']]
     value = one.get(name, most)
-    return set(one) <= {'type', name} and isinstance(value, (int, float)) and 0 < value <= most
+    known = {'type', name} | ({'balanced'} if one['type'] == 'logistic' else set())
+    return set(one) <= known and isinstance(value, (int, float)) and 0 < value <= most and isinstance(
+        one.get('balanced', False), bool)
 
 
 def check_settings(head: nn.Module, cells: int, classifiers: Mapping | Sequence[Mapping], window: int,
@@ -63,7 +65,8 @@ class ReadoutLoop(BaseLoop):
         dataloader: The loader, or its config; its sampler may choose tiles (``members``).
         cells: Most cells of 4 x 4 px, as many of each class. Memory: about cells x channels x 8 bytes.
         classifiers: Of each group of the head, or one for all: ``dict(type='logistic', l2=...)``, see
-            :func:`~egmim_mm.readout.fit_logistic`, or ``dict(type='discriminant', shrinkage=...)``, see
+            :func:`~egmim_mm.readout.fit_logistic`, with ``balanced=True`` if the labels are so few that classes have
+            unequal numbers of cells, or ``dict(type='discriminant', shrinkage=...)``, see
             :func:`~egmim_mm.readout.fit_discriminant`.
         window: Side of what is computed at once, px; smaller tiles are computed whole.
         max_iters: 1.
