@@ -109,6 +109,10 @@ def print_manifest(manifest: Mapping, out: str, published: Mapping[str, int] | N
             _print_stray(console, name, split['stray'])
         if split['near']:
             console.print(f"{name}: {split['near']} px had a colour near that of a class or an ignored one and took it")
+        if split['overlapped']:
+            console.print(f"{name}: labels of several classes lie on {split['overlapped']} px; the later one won")
+        if split['blank']:
+            console.print(f"{name}: {split['blank']} tiles without a label were left out")
         if split['empty']:
             console.print(f"{name}: {split['empty']} tiles with too little data were left out")
         for note, images in split['notes'].items():

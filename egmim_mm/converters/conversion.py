@@ -60,9 +60,12 @@ def convert(sources: Sequence[Source], recipe: Recipe, out: str | Path, dataset:
         raise ConversionError(f'{out} cannot be written ({error.strerror or error}); finished tiles stay. Make room or '
                               'choose a folder you may write to, then run the same command again') from error
     ordered = [results[f'{source.split}/{source.name}'] for source in sources]
-    if not any(result['tiles'] for result in ordered):
+    if not any(result['tiles'] or result.get('bare') for result in ordered):
         raise ConversionError(f'no tile of the {len(sources)} images holds data, {sources[0].image} the first: all are '
                               'no data by value or mask; if they are not, say so with --nodata')
+    if not any(result['tiles'] for result in ordered):
+        raise ConversionError(f'no tile of the {len(sources)} images holds a label: all labels lie on pixels without '
+                              'data, or are smaller than a pixel')
     archives = archive_hashes(sorted({member.archive for member in members}), partial(track, description='hashing'))
     return finish(out, dict(code=code, sources=archives, splits=_split_summaries(ordered, dataset['classes'])))
 
@@ -103,13 +106,21 @@ def _results(pool: ProcessPoolExecutor, jobs: Sequence[Future]) -> Iterator[dict
 def _split_summaries(results: Sequence[dict], classes: Sequence[str]) -> dict[str, dict]:
     """For each split: images, tiles, tiles left out, pixels of each class in each mask folder, what is to be known."""
     summaries: dict[str, dict] = {}
+
+    def summary_of(name: str) -> dict:
+        numbers = dict.fromkeys(('images', 'tiles', 'empty', 'blank', 'near', 'overlapped'), 0)
+        return summaries.setdefault(name, dict(numbers, class_pixels={}, stray={}, notes={}, sha256={}))
+
     for result in results:
-        split = summaries.setdefault(result['split'], dict(images=0, tiles=0, empty=0, class_pixels={}, stray={},
-                                                           near=0, notes={}, sha256={}))
+        split = summary_of(result['split'])
         split['images'] += 1
         split['tiles'] += len(result['tiles'])
-        split['empty'] += result['empty']
-        split['near'] += result['near']
+        if result.get('bare'):
+            bare = summary_of('unlabeled')
+            bare['images'] += 1
+            bare['tiles'] += len(result['bare'])
+        for key in ('empty', 'blank', 'near', 'overlapped'):
+            split[key] += result.get(key, 0)  # journals of older versions have not all
         split['sha256'].update(result['sha256'])
         for note in result['notes']:
             split['notes'].setdefault(note, []).append(result['name'])

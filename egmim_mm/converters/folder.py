@@ -1,4 +1,4 @@
-"""Any folder of images, with masks or without: colours or numbers, palette files, any raster format."""
+"""Any folder of images, with masks, with labels drawn in a GIS, or without: any raster and vector format."""
 import logging
 import os
 import re
@@ -17,9 +17,12 @@ from egmim_mm.storage.tile_pairs import find_pairs
 
 from .archives import ConversionError, Member
 from .conversion import convert
+from .dataset_config import labelled_config, unlabelled_config
+from .label_shapes import RADIUS, with_shapes
 from .label_table import LabelTable
 from .rasters import opened
 from .sources import Recipe, Source, pair_sources
+from .vector_labels import VectorLayer, digest_of, read_vectors
 
 __all__ = ['convert_folder', 'parse_classes']
 
@@ -57,15 +60,17 @@ def convert_folder(folder: str, out: str, classes: Sequence[str] = (), ignore: S
                    max_stray: float = 0.0, bands: Sequence[int] | None = None, scale: tuple[float, float] | None = None,
                    crop: int | None = 512, stride: int | None = 512, pair: tuple[str, str] | None = None,
                    tolerance: float = 0.0, nodata: float | str | None = None, min_valid: float = 0.0,
+                   labels: Sequence[str] = (), class_field: str | None = None, radius: float | None = None,
                    **options: Any) -> dict[str, Any]:
-    """Convert a folder of images and masks, or of images alone, for pretraining.
+    """Convert a folder of images and masks, of images and vector labels, or of images alone, for pretraining.
 
     Args:
         folder: What the user has.
         out: Folder of the tiles: ``img_dir`` and ``ann_dir``, each with ``train`` and ``val``; masks 0..K-1 and 255.
             Tiles are PNG, or GeoTIFF with transform and CRS if an image has a transform. ``out/dataset_config.py`` is a
             data set config that fits them.
-        classes, ignore: See :func:`parse_classes`. No classes: images alone.
+        classes, ignore: See :func:`parse_classes`; of ``labels`` :func:`.vector_labels.read_vectors`. No classes and no
+            labels: images alone.
         images, masks: Folders below ``folder``; one part of the path may be ``*``, any folder.
         image_suffix, mask_suffix: Endings of files; None: every format that GDAL opens.
         val: Shell patterns; an image whose name matches one is for validation, the others for training.
@@ -80,13 +85,18 @@ def convert_folder(folder: str, out: str, classes: Sequence[str] = (), ignore: S
         tolerance: See :class:`.label_table.LabelTable`.
         nodata: See :func:`egmim_mm.storage.rasters.valid_pixels`.
         min_valid: Share of a tile that must hold data, in [0, 1]; a tile without any is never written.
+        labels: Vector files in place of masks. Training tiles without a label go to ``img_dir/unlabeled``, others of
+            them are not written.
+        class_field: See :func:`.vector_labels.read_vectors`.
+        radius: Of points and lines, px; None: :data:`.label_shapes.RADIUS`.
         **options: ``workers``, ``overwrite`` and ``code`` of :func:`.conversion.convert`.
 
     Returns:
         The manifest.
 
     Raises:
-        ConversionError: An image without mask, a mask without image, a file that cannot be used, bad options.
+        ConversionError: An image without mask, a mask without image, a file that cannot be used, bad options; see
+            :func:`.vector_labels.read_vectors` and :func:`.label_shapes.with_shapes`.
         FileNotFoundError: No such folder, or nothing in it.
         ValueError: Two images of the same name.
     """
@@ -96,33 +106,61 @@ def convert_folder(folder: str, out: str, classes: Sequence[str] = (), ignore: S
         raise ConversionError(f'--scale {scale[0]:g} {scale[1]:g}: the first value must be below the second')
     if not 0 <= min_valid <= 1:
         raise ConversionError(f'--min-valid {min_valid:g} must be in [0, 1]')
-    about_masks = dict(val=val, ignore=ignore, pair=pair, tolerance=tolerance, max_stray=max_stray)
-    if not classes and (given := [f'--{name.replace("_", "-")}' for name, value in about_masks.items() if value]):
-        raise ConversionError(f'{", ".join(given)}: for images with masks, of which --classes says what they hold')
-    names, values = parse_classes(classes, ignore) if classes else ([], MaskValues('index', (0, )))  # no mask is read
+    about_masks = dict(pair=pair, tolerance=tolerance, max_stray=max_stray)
+    if labels:
+        _refuse(dict(about_masks, mask_suffix=mask_suffix, unlabeled=unlabeled), 'about masks, which --labels replaces')
+    else:
+        _refuse(dict(class_field=class_field, radius=radius is not None), 'about --labels, which is not given')
+    if not classes and not labels:
+        _refuse(dict(val=val, ignore=ignore, **about_masks), 'for images with masks, of which --classes says what they '
+                'hold')
+    named, values, layers = _classes(classes, ignore, labels, class_field)
     if tolerance and values.mask_format != 'color':
         raise ConversionError(f'--tolerance {tolerance:g} is a distance of colours; give the classes as NAME=#RRGGBB')
     pictures = _members(folder, images, image_suffix)
-    labels = _masks(folder, masks, mask_suffix, classes, unlabeled)
-    if pair is not None and labels:
-        pictures, labels = _paired(pictures, labels, *pair)
-    alone = sorted(pictures.keys() - labels.keys()) if unlabeled or not labels else ()
+    drawn = {} if labels else _masks(folder, masks, mask_suffix, classes, unlabeled)
+    if pair is not None and drawn:
+        pictures, drawn = _paired(pictures, drawn, *pair)
+    alone = sorted(pictures.keys() - drawn.keys()) if unlabeled or not (drawn or labels) else ()
     bare = {name: pictures.pop(name) for name in alone}
-    sources = pair_sources(pictures, dict(ann_dir=labels), lambda name: _split(name, val))
+    sources = pair_sources(pictures, {} if labels else dict(ann_dir=drawn), lambda name: _split(name, val))
     sources += pair_sources(bare, {}, lambda name: 'unlabeled')
     if val and not any(source.split == 'val' for source in sources):
         raise ConversionError(f'--val {" ".join(val)} matches none of the {len(sources)} images, for example '
                               f"'{sources[0].name}'")
     placed = _check_headers(sources, bands, scale)
+    radius = RADIUS if radius is None else radius
+    if labels:
+        sources = with_shapes(sources, layers, radius)
     recipe = Recipe(LabelTable(values, max_stray=max_stray, tolerance=tolerance), crop, stride, gray=True,
                     suffix='.tif' if placed else '.png', bands=tuple(bands) if bands else None, scale=scale,
                     nodata=nodata, min_valid=min_valid)
-    shown = [values.show(value) for value in values.values] if classes else []
-    settings = dict(dataset='folder', classes=names, values=shown, ignore=[values.show(v) for v in values.ignore],
-                    val=list(val), pair=pair, first_class=0, ignored=255)
+    settings = dict(dataset='folder', classes=list(named), values=list(named.values()),
+                    ignore=[values.show(v) for v in values.ignore], val=list(val), pair=pair, first_class=0,
+                    ignored=255, labels=dict(digest=digest_of(layers), radius=radius) if labels else None)
     manifest = convert(sources, recipe, out, settings, **options)
-    write_whole(Path(out, 'dataset_config.py'), _config_text(manifest, out, values) if labels else _alone_text(out))
+    write_whole(Path(out, 'dataset_config.py'),
+                labelled_config(manifest, out, values) if drawn or labels else unlabelled_config(out))
     return manifest
+
+
+def _classes(classes: Sequence[str], ignore: Sequence[str], labels: Sequence[str],
+             field: str | None) -> tuple[dict[str, str], MaskValues, list[VectorLayer]]:
+    """Name of each class -> its value as people write it; the values in masks; what was drawn, if it is no masks."""
+    if labels:
+        named, layers = read_vectors(labels, field, classes, ignore)
+        return named, MaskValues('index', tuple(range(len(named)))), layers
+    if not classes:
+        return {}, MaskValues('index', (0, )), []  # no mask is read
+    names, values = parse_classes(classes, ignore)
+    return dict(zip(names, map(values.show, values.values))), values, []
+
+
+def _refuse(given: Mapping[str, Any], why: str) -> None:
+    """Raise a ConversionError if one of these options is given."""
+    names = [f'--{name.replace("_", "-")}' for name, value in given.items() if value]
+    if names:
+        raise ConversionError(f'{", ".join(names)}: {why}')
 
 
 def _masks(folder: str, below: str, suffixes: Sequence[str] | None, classes: Sequence[str],
@@ -199,42 +237,3 @@ def _check_headers(sources: Sequence[Source], bands: Sequence[int] | None, scale
 
 def _split(name: str, val: Sequence[str]) -> str:
     return 'val' if val and matches_any(val, name, name.rsplit('/', 1)[-1]) else 'train'
-
-
-def _config_text(manifest: Mapping[str, Any], out: str, values: MaskValues) -> str:
-    """A data set config: copy it to configs/_base_/datasets."""
-    settings = manifest['settings']
-    colors = values.values if values.mask_format == 'color' else [_distinct(k) for k in range(len(values.values))]
-    palette = ', '.join(f"'#{color:06X}'" for color in colors)
-    test = 'val' if 'val' in manifest['splits'] else 'train'
-    return f"""# Written by the folder converter; copy it to configs/_base_/datasets
-_base_ = './segmentation.py'
-
-metainfo = dict(
-    classes={tuple(settings['classes'])!r},
-    palette=[{palette}])
-tiles = dict(
-    data_root={os.path.normpath(out)!r}, metainfo=metainfo, img_suffix={settings['suffix']!r},
-    seg_map_suffix={settings['suffix']!r})
-train = dict(img_path='img_dir/train', seg_map_path='ann_dir/train')
-test = dict(img_path='img_dir/{test}', seg_map_path='ann_dir/{test}')
-# every labelled tile; budget=0.05 takes five per cent of them
-train_dataloader = dict(sampler=dict(budget=1.0), dataset=dict(**tiles, data_prefix=train))
-val_dataloader = dict(dataset=dict(**tiles, data_prefix=test))
-test_dataloader = val_dataloader
-"""
-
-
-def _alone_text(out: str) -> str:
-    """A data set config of images for pretraining."""
-    return f"""# Written by the folder converter; copy it to configs/_base_/datasets
-_base_ = './unlabeled.py'
-
-train_dataloader = dict(dataset=dict(data_root={os.path.join(os.path.normpath(out), 'img_dir/unlabeled')!r}))
-"""
-
-
-def _distinct(number: int) -> int:
-    """Packed RGB of class ``number``: steps by bits, so that the first 64 differ clearly."""
-    channels = [sum((number + 1 >> 3 * bit + channel & 1) << 7 - bit for bit in range(3)) for channel in range(3)]
-    return channels[0] << 16 | channels[1] << 8 | channels[2]

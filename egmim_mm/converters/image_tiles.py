@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from egmim_mm.records import write_whole
+from egmim_mm.storage.mask_values import IGNORE
 
 from .alignment import align_labels
 from .archives import Member, file_digest
+from .label_shapes import burn_shapes
 from .rasters import Raster, as_image, as_label_values, decode, encode
 from .sources import Recipe, Source
 from .tiling import Window, tile_name, tile_windows
@@ -27,6 +29,7 @@ class ReadSource:
         labels: Folder of the mask tiles -> (H, W) uint8.
         stray: Value of a mask in no list -> pixels.
         near: Pixels whose colour was taken for a near one.
+        overlapped: Pixels on which shapes of several classes lie.
         notes: What a user should know.
         sha256: Hash of each file that was not in a zip file.
     """
@@ -36,6 +39,7 @@ class ReadSource:
     labels: dict[str, np.ndarray] = field(default_factory=dict)
     stray: dict[str, int] = field(default_factory=dict)
     near: int = 0
+    overlapped: int = 0
     notes: list[str] = field(default_factory=list)
     sha256: dict[str, str] = field(default_factory=dict)
 
@@ -53,6 +57,9 @@ def read_source(source: Source, recipe: Recipe) -> ReadSource:
     whole = ReadSource(raster, image)
     for folder, member in source.masks.items():
         whole.labels[folder] = _read_labels(member, source, recipe, whole)
+    if source.shapes is not None:
+        whole.labels['ann_dir'], whole.overlapped = burn_shapes(source.shapes, image.shape[:2])
+        whole.labels['ann_dir'][~raster.valid] = IGNORE
     for member in (source.image, *source.masks.values()):
         if os.path.isdir(member.archive):
             whole.sha256[member.name] = file_digest(Path(member.archive, member.name))
@@ -91,9 +98,10 @@ def convert_source(source: Source, recipe: Recipe, out: Path) -> dict[str, Any]:
     """Write all tiles of one image.
 
     Returns:
-        ``name``, ``split``, ``tiles`` (names), ``empty`` (tiles left out), ``suffixes`` (folder -> ending),
-        ``class_pixels`` (mask folder -> pixels of each class), and ``stray``, ``near``, ``notes``, ``sha256`` of
-        :class:`ReadSource`.
+        ``name``, ``split``, ``tiles`` (names), ``bare`` (names of tiles without mask, in ``img_dir/unlabeled``),
+        ``empty`` and ``blank`` (tiles left out, without data and without label), ``suffixes`` (folder -> ending),
+        ``class_pixels`` (mask folder -> pixels of each class), and ``stray``, ``near``, ``overlapped``, ``notes``,
+        ``sha256`` of :class:`ReadSource`.
 
     Raises:
         ConversionError: See :func:`read_source`.
@@ -104,7 +112,7 @@ def convert_source(source: Source, recipe: Recipe, out: Path) -> dict[str, Any]:
     suffixes = {**{folder: mask_suffix for folder in whole.labels}, 'img_dir': recipe.suffix}
     tag = _kept_tag(whole, recipe)
     counts = {folder: np.zeros(len(recipe.table.values.values), np.int64) for folder in whole.labels}
-    tiles, empty = [], 0
+    tiles, bare, empty, blank = [], [], 0, 0
     for window in tile_windows(*whole.image.shape[:2], recipe.crop, recipe.stride):
         part = np.s_[window.top:window.top + window.height, window.left:window.left + window.width]
         valid = whole.raster.valid[part]
@@ -112,17 +120,22 @@ def convert_source(source: Source, recipe: Recipe, out: Path) -> dict[str, Any]:
             empty += 1
             continue
         name = source.name if recipe.crop is None else tile_name(source.name, window, recipe.naming)
-        for folder, label in whole.labels.items():
+        is_bare = source.shapes is not None and (whole.labels['ann_dir'][part] == IGNORE).all()
+        if is_bare and source.split != 'train':
+            blank += 1
+            continue
+        for folder, label in () if is_bare else whole.labels.items():
             counts[folder] += recipe.table.count(label[part])
             write_whole(out / folder / source.split / (name + mask_suffix),
                         encode(label[part], recipe.suffix, whole.raster, window))
         masked = recipe.min_valid is not None and tag is None and not valid.all()
-        write_whole(out / 'img_dir' / source.split / (name + recipe.suffix), _image_tile(
+        split = 'unlabeled' if is_bare else source.split
+        write_whole(out / 'img_dir' / split / (name + recipe.suffix), _image_tile(
             whole, window, recipe.suffix, tag, valid if masked else None))
-        tiles.append(name)
-    return dict(name=source.name, split=source.split, tiles=tiles, empty=empty, suffixes=suffixes, stray=whole.stray,
-                near=whole.near, notes=whole.notes, sha256=whole.sha256,
-                class_pixels={folder: count.tolist() for folder, count in counts.items()})
+        (bare if is_bare else tiles).append(name)
+    return dict(name=source.name, split=source.split, tiles=tiles, bare=bare, empty=empty, blank=blank,
+                suffixes=suffixes, stray=whole.stray, near=whole.near, overlapped=whole.overlapped, notes=whole.notes,
+                sha256=whole.sha256, class_pixels={folder: count.tolist() for folder, count in counts.items()})
 
 
 def _image_tile(whole: ReadSource, window: Window, suffix: str, tag: float | None, valid: np.ndarray | None) -> bytes:

@@ -85,6 +85,8 @@ def tile_files(out: Path, result: Mapping[str, Any]) -> Iterable[Path]:
     for folder, suffix in result['suffixes'].items():
         for name in result['tiles']:
             yield out / folder / result['split'] / f'{name}{suffix}'
+    for name in result.get('bare', ()):  # older runs have none
+        yield out / 'img_dir/unlabeled' / f"{name}{result['suffixes']['img_dir']}"
 
 
 def _finished(out: Path) -> dict[str, dict]:

@@ -3,10 +3,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from .archives import ConversionError, Member
 from .label_table import LabelTable
 
-__all__ = ['Recipe', 'Source', 'pair_sources']
+__all__ = ['PixelShapes', 'Recipe', 'Source', 'pair_sources']
+
+
+@dataclass(frozen=True)
+class PixelShapes:
+    """Labels that were drawn on an image.
+
+    Args:
+        geometries: (N,) shapely, in px: x = column and y = row, from the upper left corner; later ones win.
+        numbers: (N,) uint8: class of each, 255 = no label.
+        radius: Of points and lines, px.
+    """
+
+    geometries: np.ndarray
+    numbers: np.ndarray
+    radius: float
 
 
 @dataclass(frozen=True)
@@ -18,12 +35,15 @@ class Source:
         split: 'train', 'val', ...
         image: The image.
         masks: Folder of the mask tiles ('ann_dir') -> mask.
+        shapes: Labels in place of a mask. Tiles without any are then written without mask if they are for training, and
+            else left out.
     """
 
     name: str
     split: str
     image: Member
     masks: Mapping[str, Member] = field(default_factory=dict)
+    shapes: PixelShapes | None = None
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,12 @@ from .public import ISAID, LoveDA, Potsdam, Vaihingen
 from .raster_crops import RasterCrops
 from .samplers import LabelBudgetSampler, SampleIndex, StreamSampler
 from .segmentation import SegmentationTiles
+from .sparse_labels import SparseLabels
 from .transforms import LoadTile, LoadTileMask
 
 __all__ = [
     'EdgeGuidedMask', 'ISAID', 'LabelBudgetSampler', 'LoadTile', 'LoadTileMask', 'LoveDA', 'MixedLabelBudgetSampler',
     'PackTiles', 'PhotoMetricDistortion', 'Potsdam', 'RandomMirror', 'RandomQuarterTurn', 'RandomScaledCrop',
-    'RasterCrops', 'SampleIndex', 'SegmentationTiles', 'StreamSampler', 'TileSample', 'UnlabeledTiles', 'Vaihingen',
-    'select_tiles', 'stack_tiles'
+    'RasterCrops', 'SampleIndex', 'SegmentationTiles', 'SparseLabels', 'StreamSampler', 'TileSample', 'UnlabeledTiles',
+    'Vaihingen', 'select_tiles', 'stack_tiles'
 ]

@@ -9,6 +9,7 @@ from torch.utils.data import get_worker_info
 
 from egmim_mm.registry import TRANSFORMS
 from egmim_mm.storage.mask_values import IGNORE
+from egmim_mm.storage.sparse_masks import is_sparse
 
 __all__ = ['RandomMirror', 'RandomQuarterTurn', 'RandomScaledCrop', 'crop_and_scale']
 
@@ -50,7 +51,8 @@ class RandomScaledCrop(BaseTransform):
         crop_size: Crop in px; (height, width).
         scale_range: The scale is drawn uniformly from it; 2 enlarges twofold.
         cat_max_ratio: A window whose most frequent class takes this share of its labelled pixels or more, or without
-            any label, is drawn again, at most ten times. 1 accepts every window.
+            any label, is drawn again, at most ten times. 1 accepts every window with a label. In place of a last one
+            without any, a window around a random labelled pixel is taken, if the tile has one.
         pad_value: BGR colour of padding. The ImageNet mean becomes 0 after normalisation, as in mmseg's own padding.
         class_centred: Share of the windows that hold a pixel drawn so that the classes of the tile come equally often:
             a class, then one of its pixels, then a window around it. ``cat_max_ratio`` does not apply to them.
@@ -85,9 +87,7 @@ class RandomScaledCrop(BaseTransform):
         interpolation = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
         results['img'] = self._pad(crop_and_scale(image, top, left, window, size, interpolation), self.pad_value)
         if seg is not None:
-            # EXACT samples at pixel centres like the image; plain NEAREST is shifted by half a pixel.
-            seg = crop_and_scale(seg, top, left, window, size, cv2.INTER_NEAREST_EXACT)
-            results['gt_seg_map'] = self._pad(seg, IGNORE)
+            results['gt_seg_map'] = self._pad(_scaled_labels(seg, top, left, window, size), IGNORE)
         valid = results.get('valid')
         if valid is not None or size != self.crop_size:
             valid = np.ones(image.shape[:2], np.uint8) if valid is None else np.asarray(valid, np.uint8)
@@ -117,11 +117,13 @@ class RandomScaledCrop(BaseTransform):
             top, left = (np.random.randint(0, full - win + 1) for full, win in zip(shape, window))
             if seg is None or self.cat_max_ratio >= 1:
                 break
-            # Every fourth pixel is enough to judge a window and costs a sixteenth.
-            counts = np.bincount(seg[top:top + window[0]:4, left:left + window[1]:4].ravel(),
-                                 minlength=IGNORE + 1)[:IGNORE]
+            # every fourth pixel is enough to judge a window and costs a sixteenth
+            thinned, _ = _thinned(seg[top:top + window[0], left:left + window[1]], 4)
+            counts = np.bincount(thinned.ravel(), minlength=IGNORE + 1)[:IGNORE]
             if counts.sum() > 0 and counts.max() < self.cat_max_ratio * counts.sum():
                 break
+        if seg is not None and (seg[top:top + window[0], left:left + window[1]] == IGNORE).all():
+            return _corner_at_label(window, seg) or (top, left)
         return top, left
 
     def _pad(self, array: np.ndarray, value: int | Sequence[int]) -> np.ndarray:
@@ -131,19 +133,45 @@ class RandomScaledCrop(BaseTransform):
         return cv2.copyMakeBorder(array, 0, below, 0, right, cv2.BORDER_CONSTANT, value=value)
 
 
+def _thinned(seg: np.ndarray, step: int) -> tuple[np.ndarray, int]:
+    """Every ``step``-th pixel of labels in rows and columns, and the step; of a sparse mask all, and 1."""
+    thinned = seg[::step, ::step]
+    return (seg, 1) if is_sparse(thinned) else (thinned, step)
+
+
+def _scaled_labels(seg: np.ndarray, top: int, left: int, window: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+    """:func:`crop_and_scale` of labels; shrinking drops no label of a sparse mask."""
+    # EXACT samples at pixel centres like the image; plain NEAREST is shifted by half a pixel
+    scaled = crop_and_scale(seg, top, left, window, size, cv2.INTER_NEAREST_EXACT)
+    if (size[0] < window[0] or size[1] < window[1]) and is_sparse(scaled):
+        cut = seg[top:top + window[0], left:left + window[1]]
+        places = np.nonzero(cut != IGNORE)
+        row, column = (at * to // own for at, to, own in zip(places, size, window))
+        scaled[row, column] = cut[places]
+    return scaled
+
+
 def _corner_at_class(window: tuple[int, int], seg: np.ndarray) -> tuple[int, int] | None:
-    """Corner of a window around a pixel of a class drawn from those in (H, W) labels; None without a label.
+    """Corner of a window around a pixel of a class drawn from those in (H, W) labels; None without a label."""
+    thinned, step = _thinned(seg, 2)  # a quarter of the pixels is enough to draw from
+    classes = np.flatnonzero(np.bincount(thinned.ravel(), minlength=IGNORE + 1)[:IGNORE])
+    return _corner_at(thinned == np.random.choice(classes), step, window, seg.shape) if len(classes) else None
+
+
+def _corner_at_label(window: tuple[int, int], seg: np.ndarray) -> tuple[int, int] | None:
+    """Corner of a window around a random labelled pixel; None without one."""
+    labelled = seg != IGNORE
+    return _corner_at(labelled, 1, window, seg.shape) if labelled.any() else None
+
+
+def _corner_at(wanted: np.ndarray, step: int, window: tuple[int, int], shape: tuple[int, int]) -> tuple[int, int]:
+    """Corner of a window around a random one of the wanted pixels, which are every ``step``-th of a tile.
 
     The pixel lies anywhere in the middle half of the window, unless the window would leave the tile.
     """
-    thinned = seg[::2, ::2]  # a quarter of the pixels is enough to draw from
-    classes = np.flatnonzero(np.bincount(thinned.ravel(), minlength=IGNORE + 1)[:IGNORE])
-    if not len(classes):
-        return None
-    places = np.flatnonzero(thinned.ravel() == np.random.choice(classes))
-    pixel = np.unravel_index(np.random.choice(places), thinned.shape)
-    return tuple(int(np.clip(2 * at - round(win * np.random.uniform(0.25, 0.75)), 0, full - win))
-                 for at, win, full in zip(pixel, window, seg.shape))
+    pixel = np.unravel_index(np.random.choice(np.flatnonzero(wanted)), wanted.shape)
+    return tuple(int(np.clip(step * at - round(win * np.random.uniform(0.25, 0.75)), 0, full - win))
+                 for at, win, full in zip(pixel, window, shape))
 
 
 @TRANSFORMS.register_module()

@@ -86,8 +86,8 @@ def select_tiles(names: Sequence[str], class_pixels: np.ndarray, budget: float |
         budget: See :func:`budget_count`.
         seed: Which subset. Budgets of one seed are nested.
         strategy: ``class_covering``: every class that occurs is covered as soon as the number of tiles allows, then
-            random. ``random``. ``source``: whole sources, one after the other in random order (labels from few places);
-            the last one may be cut to keep the count exact.
+            random; tiles without a labelled pixel come last. ``random``. ``source``: whole sources, one after the other
+            in random order (labels from few places); the last one may be cut to keep the count exact.
         sources: Source of each tile, for the strategy and the unit ``source``.
         unit: What the budget counts. ``tile``, or ``source``: whole source images or areas, chosen by the strategy from
             the sums of their tiles; with ``class_covering`` or ``random``.
@@ -127,8 +127,9 @@ def order_tiles(names: Sequence[str], class_pixels: np.ndarray, seed: int = 0,
         if pixels.ndim != 2 or len(pixels) != len(names):
             raise ValueError(f'class_pixels has the shape {pixels.shape}, expected ({len(names)}, classes)')
         first = covering_tiles(pixels[order])
-        chosen = set(first)
-        order = [order[i] for i in first] + [t for i, t in enumerate(order) if i not in chosen]
+        chosen = {order[i] for i in first}
+        others = sorted((i for i in order if i not in chosen), key=lambda i: not pixels[i].any())  # stable
+        order = [order[i] for i in first] + others
     return [names[i] for i in order]
 
 

@@ -1,4 +1,5 @@
 """Labelled and unlabelled samples in one stream, so that every batch has a fixed share of both."""
+import os
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from fractions import Fraction
 from itertools import islice
@@ -19,6 +20,8 @@ from .imagery import UnlabeledTiles
 from .plain_tiles import without_augmentation
 from .position_seed import SampleIndex, mix_seed, seed_generators
 from .samplers import LabelBudgetSampler, StreamSampler
+from .sparse_labels import SparseLabels
+from .tile_tags import check_tagged, read_tags
 from .transforms import LoadTileMask
 
 __all__ = ['MixedLabelBudgetSampler', 'WithUnlabelled', 'share_ratio']
@@ -60,23 +63,38 @@ class WithUnlabelled:
 
     Number N + i is tile i of the N labelled ones without its label, which is not read; from 2 N on follow the images of
     ``unlabeled``. Such a sample has labels of 255, ``unlabelled=True`` in its meta data and, if it is padded, ``valid``
-    (1, H, W) bool. Its pipeline is that of the labelled tiles without ``LoadTileMask``, with the same caches; images
-    that bring their own crops, such as those of ``RasterCrops``, are only packed.
+    (1, H, W) bool. Its pipeline is that of the labelled tiles without ``LoadTileMask`` and ``SparseLabels``, with the
+    same caches; images that bring their own crops, such as those of ``RasterCrops``, are only packed. An image that
+    ``tags`` names, see :func:`~.tile_tags.read_tags`, has ``present`` in its meta data, the numbers of its classes.
     """
 
     unlabeled: Mapping | Sequence[Mapping] | None = None
+    tags: str | None = None
 
     def open_unlabelled(self) -> list[BaseDataset]:
         """Build the data sets of ``unlabeled``, once, before there are loader workers."""
         if not hasattr(self, '_further'):
-            steps = [step for step in self.pipeline.transforms if not isinstance(step, LoadTileMask)]
-            if len(steps) == len(self.pipeline.transforms):
+            steps = [step for step in self.pipeline.transforms if not isinstance(step, (LoadTileMask, SparseLabels))]
+            if not any(isinstance(step, LoadTileMask) for step in self.pipeline.transforms):
                 raise ValueError('the pipeline has no egmim_mm.LoadTileMask, so it is not known where the labels of '
                                  'unlabelled tiles would be loaded')
             self._steps = [steps[0], NoLabels(), *steps[1:]]
             configs = [self.unlabeled] if isinstance(self.unlabeled, Mapping) else list(self.unlabeled or ())
             self._further = [self._opened(config) for config in configs]
+            self._present = {} if self.tags is None else read_tags(self.tags, self.metainfo['classes'])
+            if self._present:
+                further = [self._further_name(images, place) for images in self._further
+                           if isinstance(images, UnlabeledTiles) for place in range(len(images))]
+                check_tagged(self.tags, self._present, {*self.tile_names, *further})
         return self._further
+
+    @staticmethod
+    def _further_name(images: BaseDataset, place: int) -> str:
+        """Name of an image of ``unlabeled``: its path below ``data_root``, or in its archive, without suffix."""
+        entry = images.get_data_info(place)
+        path = entry['tar_member'].name if 'tar_member' in entry else os.path.relpath(entry['img_path'],
+                                                                                      images.data_root)
+        return os.path.splitext(path)[0]
 
     def _opened(self, config: Mapping) -> BaseDataset:
         config = {'type': 'egmim_mm.UnlabeledTiles', **config}
@@ -139,18 +157,19 @@ class WithUnlabelled:
             if isinstance(idx, SampleIndex):
                 seed_generators(idx.seed)
             tile = {key: value for key, value in self.get_data_info(place).items() if 'seg_map_path' not in key}
-            return self._without_labels(Compose(self._steps)(tile), idx)
+            return self._without_labels(Compose(self._steps)(tile), idx, tile['tile_name'])
         place -= count
         for images in self._further:
             if place < len(images):
+                name = self._further_name(images, place) if self._present and isinstance(
+                    images, UnlabeledTiles) else ''
                 return self._without_labels(images[SampleIndex(place, idx.seed) if isinstance(idx, SampleIndex)
-                                                   else place], idx)
+                                                   else place], idx, name)
             place -= len(images)
         raise IndexError(f'sample {int(idx)} of a data set with {count} tiles and '
                          f'{count + sum(map(len, self._further))} unlabelled images')
 
-    @staticmethod
-    def _without_labels(packed: dict, idx: int) -> dict:
+    def _without_labels(self, packed: dict, idx: int, name: str) -> dict:
         sample = packed['data_samples']
         labels = sample.gt_sem_seg.data
         if (labels == IGNORE).any():
@@ -158,6 +177,8 @@ class WithUnlabelled:
         sample.gt_sem_seg = PixelData(data=torch.full_like(labels, IGNORE))
         sample.set_metainfo(dict(unlabelled=True, **(dict(sample_seed=idx.seed) if isinstance(idx, SampleIndex)
                                                      else {})))
+        if name in self._present:
+            sample.set_metainfo(dict(present=self._present[name]))
         return packed
 
 

@@ -35,11 +35,14 @@ def spread(count: int, num: int) -> list[int]:
 
 
 def load_steps(pipeline: Sequence[Any]) -> list[Any]:
-    """The first steps of a pipeline, configs or transforms, that load images and labels (``Load...``)."""
+    """The first steps of a pipeline, configs or transforms, that load images and labels.
+
+    They are called ``Load...``; ``SparseLabels`` is one, too.
+    """
     steps = []
     for step in pipeline:
         name = step['type'].rsplit('.', 1)[-1] if isinstance(step, dict) else type(step).__name__
-        if not name.startswith('Load'):
+        if not name.startswith(('Load', 'SparseLabels')):
             break
         steps.append(step)
     return steps

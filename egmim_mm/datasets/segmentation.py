@@ -50,6 +50,9 @@ class SegmentationTiles(WithUnlabelled, SeededByPosition, BaseSegDataset):
         check_first: For that many pairs sizes are compared at start, for the others when loaded.
         unlabeled: Config of a data set of further unlabelled images, or several, without ``pipeline``; ``type`` is
             ``egmim_mm.UnlabeledTiles`` unless given. ``egmim_mm.MixedLabelBudgetSampler`` draws from them.
+        tags: File of the classes that unlabelled images show, see :func:`~.tile_tags.read_tags`: pseudo-labels of other
+            classes do not count there. Images of ``unlabeled`` are named by their path below its ``data_root`` without
+            suffix.
         reduce_zero_label: Not supported: ``mask_values`` says the same without ambiguity.
         pipeline: Transforms. Masks are loaded by ``egmim_mm.LoadTileMask``: mmseg's ``LoadAnnotations`` takes the
             values in the files for classes, so it is refused.
@@ -71,7 +74,7 @@ class SegmentationTiles(WithUnlabelled, SeededByPosition, BaseSegDataset):
                  dev_tiles: str | Sequence[str] | None = None, part: str | None = None,
                  test_mode: bool = False, check_first: int = 5000,
                  reduce_zero_label: bool = False, pipeline: Sequence = (),
-                 unlabeled: dict | Sequence[dict] | None = None, **kwargs: Any) -> None:
+                 unlabeled: dict | Sequence[dict] | None = None, tags: str | None = None, **kwargs: Any) -> None:
         if reduce_zero_label:
             raise ValueError('reduce_zero_label=True is not supported: for masks with 0 = ignored and classes '
                              'from 1 on set mask_values=(1, 2, ...) and ignore_values=(0, )')
@@ -86,7 +89,7 @@ class SegmentationTiles(WithUnlabelled, SeededByPosition, BaseSegDataset):
         metainfo = _with_rgb_palette(metainfo if metainfo is not None else self.METAINFO)
         self.mask_table = _mask_table(metainfo, mask_format, mask_values, ignore_values)
         self.include, self.check_first, self.source_pattern = include, check_first, source_pattern
-        self.dev_tiles, self.part, self.unlabeled = dev_tiles, part, unlabeled
+        self.dev_tiles, self.part, self.unlabeled, self.tags = dev_tiles, part, unlabeled, tags
         if data_prefix is None:
             data_prefix = dict(img_path='images', seg_map_path='masks')
         # an empty prefix would become data_root

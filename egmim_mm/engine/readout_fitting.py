@@ -23,6 +23,7 @@ from egmim_mm.readout import (
     values_at,
 )
 from egmim_mm.readout.cells import CELL, IGNORE
+from egmim_mm.storage.sparse_masks import is_sparse
 
 __all__ = ['CLASSIFIERS', 'FittedReadout', 'LabelledDataset', 'count_cells', 'draw_cells', 'fit_groups', 'fit_readout',
            'groups_of', 'normalised']
@@ -174,10 +175,14 @@ def _count(image: np.ndarray, labels: Tensor, classes: int, window: int) -> tupl
 
 
 def _cells(labels: Tensor, classes: int, window: int) -> Iterator[tuple[tuple[slice, slice], Tensor]]:
-    """Windows of a tile, and (h, w) labels of their cells; the last ones may reach beyond the tile."""
+    """Windows of a tile, and (h, w) labels of their cells; the last ones may reach beyond the tile.
+
+    In a sparse mask one labelled pixel labels its cell; elsewhere most pixels of a cell have to be of the class.
+    """
+    dense = not is_sparse(labels.numpy())
     for place, own in labelled_windows(labels, window):
         own = F.pad(own, (0, -own.shape[1] % CELL, 0, -own.shape[0] % CELL), value=IGNORE)
-        yield place, majority_labels(own[None], classes)[0]
+        yield place, majority_labels(own[None], classes, ignored_vote=dense)[0]
 
 
 @torch.no_grad()  # not inference_mode: autograd refuses its tensors when the classifiers are fitted
@@ -210,7 +215,7 @@ def normalised(model: nn.Module, image: np.ndarray) -> Tensor:
 
 
 def _fit(features: Tensor, targets: Tensor, classes: int, type: str,
-         **settings: float) -> tuple[tuple[Tensor, Tensor], float]:
+         **settings: float | bool) -> tuple[tuple[Tensor, Tensor], float]:
     """Weight and bias for features as they come, and the mean cross-entropy."""
     mean, std = channel_statistics(features)
     standardised = (features - mean) / std

@@ -27,7 +27,8 @@ class ReadoutLoop(BaseLoop):
         dataloader: The loader, or its config; its sampler may choose tiles (``members``).
         cells: Most cells of 4 x 4 px, as many of each class. Memory: about cells x channels x 8 bytes.
         classifiers: Of each group of the head, or one for all: ``dict(type='logistic', l2=...)``, see
-            :func:`~egmim_mm.readout.fit_logistic`, or ``dict(type='discriminant', shrinkage=...)``, see
+            :func:`~egmim_mm.readout.fit_logistic`, with ``balanced=True`` if the labels are so few that classes have
+            unequal numbers of cells, or ``dict(type='discriminant', shrinkage=...)``, see
             :func:`~egmim_mm.readout.fit_discriminant`.
         window: Side of what is computed at once, px; smaller tiles are computed whole.
         max_iters: 1.

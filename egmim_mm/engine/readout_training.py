@@ -22,7 +22,9 @@ def _is_classifier(one: Mapping) -> bool:
         return False
     _, name, most = CLASSIFIERS[one['type']]
     value = one.get(name, most)
-    return set(one) <= {'type', name} and isinstance(value, (int, float)) and 0 < value <= most
+    known = {'type', name} | ({'balanced'} if one['type'] == 'logistic' else set())
+    return set(one) <= known and isinstance(value, (int, float)) and 0 < value <= most and isinstance(
+        one.get('balanced', False), bool)
 
 
 def check_settings(head: nn.Module, cells: int, classifiers: Mapping | Sequence[Mapping], window: int,

@@ -24,11 +24,15 @@ def describe_split(dataset_cfg: dict | None, dataset: Any = None) -> dict[str, A
         dataset: The built data set, if there is one; adds the number of tiles.
 
     Returns:
-        ``type``, the keys of ``DATASET_KEYS`` that are set, ``num_tiles``.
+        ``type``, the keys of ``DATASET_KEYS`` that are set, ``sparse_labels`` (settings of ``SparseLabels``, if the
+        pipeline has it), ``num_tiles``.
     """
     cfg = dict(dataset_cfg or {})
     split = {'type': cfg.get('type', type(dataset).__name__)}
     split.update({key: cfg[key] for key in DATASET_KEYS if cfg.get(key)})
+    for step in cfg.get('pipeline') or ():
+        if isinstance(step, dict) and str(step.get('type')).endswith('SparseLabels'):
+            split['sparse_labels'] = {key: value for key, value in step.items() if key != 'type'}
     if dataset is not None:
         split['num_tiles'] = len(dataset)
     return split

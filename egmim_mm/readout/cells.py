@@ -49,8 +49,8 @@ def labelled_windows(labels: Tensor, window: int) -> Iterator[tuple[tuple[slice,
         seen_rows = top + window
 
 
-def majority_labels(labels: Tensor, num_classes: int, cell: int = CELL,
-                    ignore_index: int = IGNORE) -> Tensor:
+def majority_labels(labels: Tensor, num_classes: int, cell: int = CELL, ignore_index: int = IGNORE,
+                    ignored_vote: bool = True) -> Tensor:
     """The most frequent label of each cell of ``cell`` x ``cell`` pixels.
 
     Ignored pixels vote as well, so a cell that is mostly ignored is ignored; a tie goes to the lowest
@@ -61,6 +61,7 @@ def majority_labels(labels: Tensor, num_classes: int, cell: int = CELL,
         num_classes: K.
         cell: Side of the cells in pixels.
         ignore_index: Label of pixels that do not count.
+        ignored_vote: False: they do not, and one labelled pixel labels its cell, as sparse masks need it.
 
     Returns:
         (B, H / cell, W / cell) int64, class ids or ``ignore_index``.
@@ -71,6 +72,8 @@ def majority_labels(labels: Tensor, num_classes: int, cell: int = CELL,
     cells = values.reshape(batch, height // cell, cell, width // cell, cell).transpose(2, 3).flatten(3)
     votes = torch.zeros(cells.shape[:3] + (num_classes + 1,), dtype=torch.int16, device=labels.device)
     votes.scatter_add_(3, cells, torch.ones_like(cells, dtype=torch.int16))
+    if not ignored_vote:
+        votes[..., num_classes] = votes[..., :num_classes].sum(3) == 0
     winner = votes.argmax(3)
     return torch.where(winner == num_classes, ignore_index, winner)
 

@@ -22,7 +22,8 @@ def fit_logistic(features: torch.Tensor,
                  labels: torch.Tensor,
                  num_classes: int,
                  l2: float = 1e-3,
-                 max_iter: int = 100) -> tuple[torch.Tensor, torch.Tensor]:
+                 max_iter: int = 100,
+                 balanced: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
     """Minimise mean cross-entropy + l2 / 2 * |W|^2 by L-BFGS from zero.
 
     The problem is convex, so nothing depends on a seed or a learning rate. It is scikit-learn's
@@ -34,11 +35,14 @@ def fit_logistic(features: torch.Tensor,
         num_classes: K.
         l2: Weight of the penalty, above 0.
         max_iter: Most L-BFGS iterations; 30 to 80 are usual.
+        balanced: Weigh the samples so that all K classes, each of them there, count equally: scikit-learn's
+            ``class_weight='balanced'``.
 
     Returns:
         Weight (K, D) and bias (K,).
     """
     basis = _preconditioner(features, l2)
+    weights = 1 / labels.bincount(minlength=num_classes).float() if balanced else None
     free = features.new_zeros(num_classes, features.shape[1], requires_grad=True)
     bias = features.new_zeros(num_classes, requires_grad=True)
     optimizer = torch.optim.LBFGS([free, bias], max_iter=max_iter, tolerance_grad=1e-5, tolerance_change=1e-7,
@@ -47,7 +51,7 @@ def fit_logistic(features: torch.Tensor,
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
         weight = free @ basis
-        loss = F.cross_entropy(F.linear(features, weight, bias), labels) + 0.5 * l2 * weight.square().sum()
+        loss = F.cross_entropy(F.linear(features, weight, bias), labels, weights) + 0.5 * l2 * weight.square().sum()
         loss.backward()
         return loss
 

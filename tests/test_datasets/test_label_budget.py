@@ -154,6 +154,14 @@ def test_many_classes_fall_back_to_greedy():
     assert covering_tiles(np.eye(30, dtype=int) * 50) == list(range(30))
 
 
+def test_tiles_without_a_labelled_pixel_come_last():
+    names, pixels = [f't{i}' for i in range(40)], np.zeros((40, 3), int)
+    pixels[7:40:5] = [[3, 0, 1], [0, 2, 0], [5, 0, 0], [1, 1, 1], [0, 0, 4], [0, 9, 0], [2, 0, 0]]  # a few points
+    for seed in range(5):
+        chosen = select_tiles(names, pixels, 40, seed)
+        assert chosen[0] == 't22' and set(chosen[:7]) == {f't{i}' for i in range(7, 40, 5)}
+
+
 def test_absent_classes_and_empty_tiles_do_no_harm():
     assert len(select_tiles(['a', 'b'], np.zeros((2, 3), int), 1)) == 1
 

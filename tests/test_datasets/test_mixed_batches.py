@@ -98,6 +98,26 @@ def test_an_unlabelled_sample_has_no_label_and_a_flag(tiles, tmp_path, write_ima
     assert 'unlabelled' not in labelled.metainfo and (labelled.gt_sem_seg.data < 2).all()
 
 
+def test_tags_say_which_classes_an_unlabelled_image_shows(tiles, tmp_path):
+    (tmp_path / 'tags.json').write_text('{"4": ["b"], "1": ["b", "a"]}')
+    dataset = tiles(unlabeled=dict(data_root=str(tmp_path / 'other')), tags=str(tmp_path / 'tags.json'))
+    sampler(dataset)
+    shown = {number: dataset[number]['data_samples'].metainfo.get('present') for number in (8, 9, 12, 16, 17)}
+    assert shown == {8: None, 9: (0, 1), 12: (1, ), 16: None, 17: (0, 1)}  # '1' names a tile and an image
+    assert 'present' not in dataset[4]['data_samples'].metainfo  # with its label
+    (tmp_path / 'tags.csv').write_text('tile,classes\n1,a\n7.png,a\n')
+    with pytest.raises(ValueError, match="tags.csv: 1 of 2 tiles are unknown, such as '7.png'; names have no suffix"):
+        sampler(tiles(tags=str(tmp_path / 'tags.csv')))
+
+
+def test_points_are_for_labelled_samples_alone(tiles):
+    steps = [*STEPS[:2], dict(type='egmim_mm.SparseLabels', points=3), *STEPS[2:]]
+    dataset = tiles(pipeline=steps)
+    dataset.open_unlabelled()
+    assert 0 < (dataset[2]['data_samples'].gt_sem_seg.data != 255).sum() <= 3
+    assert 'valid' not in dataset[8 + 1]['data_samples']  # all its pixels hold data
+
+
 def test_padding_is_marked(tiles):
     dataset = tiles()
     sample = dataset[8 + 7]['data_samples']  # 20 px

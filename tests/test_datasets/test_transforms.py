@@ -126,6 +126,40 @@ def test_windows_without_labels_are_avoided():
     assert np.mean(labelled) > 0.9
 
 
+@pytest.fixture
+def clicked():
+    """400 x 400 px, of which 12 single ones are labelled, all with odd rows and columns."""
+    seg = np.full((400, 400), 255, np.uint8)
+    rng = np.random.default_rng(0)
+    seg[1 + 2 * rng.permutation(199)[:12], 1 + 2 * rng.permutation(199)[:12]] = np.arange(12) % 3
+    return dict(img=np.zeros((400, 400, 3), np.uint8), gt_seg_map=seg)
+
+
+@pytest.mark.parametrize('options', [
+    dict(), dict(cat_max_ratio=1), dict(class_centred=1.0), dict(scale_range=(0.5, 0.5)),
+    dict(scale_range=(0.4, 1.7), class_centred=0.5)
+])
+def test_every_window_of_clicked_pixels_holds_one(clicked, options):
+    np.random.seed(0)
+    crop = RandomScaledCrop(48, **dict(dict(scale_range=(1, 1)), **options))
+    drawn = [crop(dict(clicked))['gt_seg_map'] for _ in range(100)]
+    assert all((one != 255).any() for one in drawn)
+    assert {number for one in drawn for number in np.unique(one)} == {0, 1, 2, 255}
+
+
+def test_shrinking_loses_no_clicked_pixel(clicked):
+    crop = RandomScaledCrop(100, (0.25, 0.25))
+    shrunk, seg = crop(dict(clicked))['gt_seg_map'], clicked['gt_seg_map']
+    rows, columns = np.nonzero(seg != 255)
+    assert (shrunk[rows // 4, columns // 4] == seg[rows, columns]).all() and (shrunk != 255).sum() == 12
+
+
+def test_a_tile_without_labels_ends_the_search():
+    blank = np.full((64, 64), 255, np.uint8)
+    drawn = RandomScaledCrop(32, (1, 1))(dict(img=blank[..., None].repeat(3, 2), gt_seg_map=blank))
+    assert (drawn['gt_seg_map'] == 255).all()
+
+
 def test_windows_around_classes_hold_all_of_them_equally_often():
     seg = np.zeros((300, 200), np.uint8)
     seg[290:300, 190:200], seg[100:104, 20:24], seg[:, :10] = 1, 2, 255  # 0.2 % of the tile each, one in a corner

@@ -139,6 +139,24 @@ def test_a_class_in_no_tile_and_tiles_without_labels_are_left_out():
     assert fitted.classifiers[0][0].shape == (2, 6)
 
 
+def test_clicked_pixels_are_cells_of_their_own():
+    (image, labels), clicked = tile(0), np.full((64, 64), 255, np.uint8)
+    places = np.random.default_rng(0).permutation(64 * 64)[:30]
+    clicked.flat[places] = labels.flat[places]
+    fitted, model = fit((image, clicked))
+    cells = {(row // 4, column // 4, labels[row, column]) for row, column in zip(*np.unravel_index(places, (64, 64)))}
+    assert fitted.cells.tolist() == [sum(cell[2] == number for cell in cells) for number in range(3)]
+    # of a mask that is dense, a cell of which most pixels are ignored stays ignored
+    dense = labels.copy()
+    dense[:4, 1:] = 255
+    assert fit((image, dense), cells=10_000)[0].cells.sum() == 15 * 16
+    model.decode_head.set_classifiers(fitted.classifiers, fitted.seen)
+    with torch.no_grad():
+        maps = model.extract_feat(torch.from_numpy(image.transpose(2, 0, 1)[None]).float() / 255)
+        found = F.interpolate(model.decode_head(maps), (64, 64), mode='bilinear').argmax(1)[0]
+    assert (found.numpy() == labels).mean() > 0.85
+
+
 @pytest.mark.parametrize('tiles, says', [
     ([(tile(0)[0], np.full((64, 64), 255, np.uint8))], 'the labels of t0 hold no labelled pixel: a read-out learns'),
     ([tile(0, classes=1), tile(1, classes=1)], 'the labels of t0, t1 hold one class: a read-out learns from two'),

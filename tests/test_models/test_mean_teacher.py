@@ -13,7 +13,7 @@ from egmim_mm.checks.head_checks import check_heads
 from egmim_mm.datasets import TileSample
 from egmim_mm.models.segmentors.class_thresholds import ClassThresholds
 from egmim_mm.models.segmentors.feature_dropout import decoded, without_channels
-from egmim_mm.models.segmentors.pseudo_labels import boundary_weights, pseudo_label_loss
+from egmim_mm.models.segmentors.pseudo_labels import boundary_weights, of_present_classes, pseudo_label_loss
 from egmim_mm.models.segmentors.strong_views import StrongViews
 from egmim_mm.registry import MODELS
 
@@ -217,6 +217,44 @@ def test_parts_and_the_whole_have_one_loss():
         one.update_teacher()
     assert torch.allclose(whole.class_thresholds.confidence, halves.class_thresholds.confidence, rtol=1e-5)
     assert halves._pixels is None
+
+
+def test_pseudo_labels_of_absent_classes_do_not_count():
+    labels, weights = torch.tensor([0, 1, 2, 0]).view(1, 1, 2, 2).repeat(3, 1, 1, 1), torch.rand(3, 1, 2, 2)
+    samples = [TileSample(metainfo=meta) for meta in (dict(), dict(present=(0, 2)), dict(present=(1, )))]
+    same, kept = of_present_classes(labels, weights, samples)
+    shown = torch.tensor([[1, 1, 1, 1], [1, 0, 1, 1], [0, 1, 0, 0]]).view(3, 1, 2, 2)
+    assert same is labels and torch.equal(kept, weights * shown)
+
+    model = build(threshold=0.01, ramp_up=0, strong=dict(cutmix=0)).train()
+    inputs, samples = batch()
+    model.set_iteration(1, 10)
+    with torch.no_grad():
+        found = F.interpolate(model.teacher(inputs[1::2]), (SIZE, SIZE), mode='bilinear').argmax(1)
+    for sample in samples[1::2]:
+        sample.set_metainfo(dict(present=(1, )))
+    losses = model(inputs, samples, mode='loss')
+    assert losses['accepted'].item() == pytest.approx((found == 1).float().mean().item())
+    assert losses['accepted_1'] == 1 and losses['accepted_0'] == losses['accepted_2'] == 0
+
+
+def test_labelled_crops_with_few_labelled_pixels_or_none():
+    model = build(threshold=0.4).train()
+    inputs, samples = batch()
+    model.set_iteration(5, 10)
+    model.student.eval()
+    for sample in samples[::2]:
+        sample.gt_sem_seg.data[:] = 255
+    losses = model(inputs, samples, mode='loss')
+    assert losses['decode.loss_ce'] == 0 and losses['loss_unlabelled'].isfinite()
+    sum(value for name, value in losses.items() if 'loss' in name).backward()
+    gradients = [parameter.grad for parameter in model.student.parameters()]
+    assert all(gradient.isfinite().all() for gradient in gradients if gradient is not None)
+    samples[2].gt_sem_seg.data[0, 5, 7] = 2
+    with torch.no_grad():
+        logits = F.interpolate(model.student(inputs[2:3]), (SIZE, SIZE), mode='bilinear')
+    expected = -logits[0, :, 5, 7].log_softmax(0)[2].item()
+    assert model(inputs, samples, mode='loss')['decode.loss_ce'].item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_padding_teaches_nothing():

@@ -29,6 +29,16 @@ def test_equals_scikit_learn(problem, l2):
     assert np.allclose(weight, theirs.coef_, atol=0.02)
 
 
+def test_balanced_classes_equal_scikit_learns(problem):
+    features, labels = problem
+    kept = (labels != 1) | (torch.arange(len(labels)) % 9 == 0)  # one class is rare
+    features, labels = features[kept], labels[kept]
+    probability = F.linear(features, *fit_logistic(features, labels, 3, 1e-2, balanced=True)).softmax(1)
+    theirs = LogisticRegression(C=100 / len(labels), class_weight='balanced', tol=1e-8, max_iter=10000)
+    theirs.fit(features.double().numpy(), labels.numpy())
+    np.testing.assert_allclose(probability, theirs.predict_proba(features.double().numpy()), atol=3e-3)
+
+
 def test_is_deterministic(problem):
     assert torch.equal(fit_logistic(*problem, 3)[0], fit_logistic(*problem, 3)[0])
 

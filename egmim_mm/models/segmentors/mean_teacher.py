@@ -16,7 +16,7 @@ from .class_thresholds import ClassThresholds
 from .feature_dropout import decoded, without_channels
 from .guide import Guide
 from .mixed_samples import both_kinds, mean_pixels, valid_pixels
-from .pseudo_labels import boundary_weights, class_pixels, pseudo_label_loss
+from .pseudo_labels import boundary_weights, class_pixels, of_present_classes, pseudo_label_loss
 from .setting_ranges import check_ranges
 from .strong_views import StrongViews
 from .student_and_teacher import StudentAndTeacher
@@ -149,7 +149,7 @@ class MeanTeacherSegmentor(StudentAndTeacher):
         mean, std = (getattr(self.data_preprocessor, name, neutral) for name, neutral in (('mean', 0), ('std', 1)))
         raw = images * std + mean
         with torch.no_grad():
-            labels, weights = self.pseudo_labels(images, raw, valid)
+            labels, weights = of_present_classes(*self.pseudo_labels(images, raw, valid), samples)
             top_class = class_pixels(labels, valid, self.out_channels).max() / valid.sum().clamp(min=1)
             strong = (self.strong.recolored(raw, seeds) - mean) / std
             # a class that is not accepted is not copied
@@ -165,7 +165,7 @@ class MeanTeacherSegmentor(StudentAndTeacher):
             accepted = (weights > 0) & valid  # before the mixing, which may paste data over padding
             by_class = class_pixels(labels, accepted, self.out_channels) / accepted.sum().clamp(min=1)
             labels, _, valid = mixed
-            same = ((logits.argmax(1, keepdim=True) == labels) & valid).sum() / valid.sum().clamp(min=1)
+            same = ((logits.argmax(1, keepdim=True) == labels) & valid).sum() / count
         return dict(loss_unlabelled=weight * loss, top_class=top_class, unlabelled_weight=images.new_tensor(weight),
                     accepted=accepted.sum() / count, agreement=same,
                     **{f'accepted_{name}': share for name, share in zip(self.classes, by_class)})

@@ -1,9 +1,12 @@
-"""Labels that a teacher gives, which of them count and how much. Pure functions of tensors."""
+"""Labels that a teacher gives, which of them count and how much. Pure functions."""
+from collections.abc import Sequence
+
 import torch
+from mmengine.structures import BaseDataElement
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ['boundary_weights', 'class_pixels', 'pseudo_label_loss']
+__all__ = ['boundary_weights', 'class_pixels', 'of_present_classes', 'pseudo_label_loss']
 
 
 def pseudo_label_loss(logits: Tensor, labels: Tensor, weights: Tensor, valid: Tensor,
@@ -42,6 +45,23 @@ def boundary_weights(labels: Tensor, edge: Tensor, width: int) -> Tensor:
     numbers = labels.float()
     near = F.max_pool2d(numbers, **window) != -F.max_pool2d(-numbers, **window)
     return torch.where(near, F.max_pool2d(edge.float(), **window), 1.0)
+
+
+def of_present_classes(labels: Tensor, weights: Tensor, samples: Sequence[BaseDataElement]) -> tuple[Tensor, Tensor]:
+    """Pseudo-labels whose class an image is known not to show are not accepted.
+
+    Args:
+        labels: (B, 1, H, W) classes.
+        weights: (B, 1, H, W).
+        samples: B samples, with ``present`` in the meta data the classes that the image shows; without, any.
+
+    Returns:
+        The labels as they are, and their weights, 0 where the class is absent.
+    """
+    known = [sample.metainfo.get('present') for sample in samples]
+    shown = [torch.ones_like(own, dtype=torch.bool) if present is None else torch.isin(own, own.new_tensor(present))
+             for own, present in zip(labels, known)]
+    return labels, weights * torch.stack(shown)
 
 
 def class_pixels(labels: Tensor, counted: Tensor, classes: int) -> Tensor:
