@@ -31,13 +31,15 @@ class ClassThresholds(nn.Module):
         return self.threshold * torch.where(self.confidence > 0, share, 1.0)
 
     def update(self, probability: Tensor, labels: Tensor, valid: Tensor) -> None:
-        """Move the means towards this step's, those of all processes.
+        """Move the means towards this step's, those of all processes; in eval mode they stay.
 
         Args:
             probability: (B, 1, H, W) of the predicted class.
             labels: (B, 1, H, W) that class.
             valid: (B, 1, H, W) bool.
         """
+        if not self.training:
+            return
         classes = len(self.confidence)
         sums = [probability.where((labels == number) & valid, 0.0).sum() for number in range(classes)]
         both = torch.stack([torch.stack(sums), class_pixels(labels, valid, classes)])
