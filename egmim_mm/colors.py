@@ -1,8 +1,8 @@
 """The colours of pictures, maps and plots: RGB triples, 0..255, unless a name of matplotlib's is asked for."""
 import matplotlib
 
-__all__ = ['EDGE_COLORMAP', 'HIDDEN', 'PLOT_BARS', 'PLOT_MARK', 'RIGHT', 'WRONG', 'Color', 'default_palette',
-           'ignore_color']
+__all__ = ['EDGE_COLORMAP', 'HIDDEN', 'PLOT_BARS', 'PLOT_LINES', 'PLOT_MARK', 'RIGHT', 'WRONG', 'Color',
+           'default_palette', 'ignore_color']
 
 Color = tuple[int, int, int]
 
@@ -10,6 +10,8 @@ RIGHT, WRONG = (222, 222, 222), (214, 39, 40)  # pixels of an error map
 HIDDEN = (128, 128, 128)  # masked tokens
 EDGE_COLORMAP = 'magma'  # dark is flat, bright is a strong edge
 PLOT_BARS, PLOT_MARK = '0.6', 'tab:red'  # a histogram, and the line that matters in it
+# Okabe and Ito: told apart by colour-blind people too (https://jfly.uni-koeln.de/color)
+PLOT_LINES = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
 _IGNORED = ((0, 0, 0), (128, 128, 128), (255, 255, 255), (255, 0, 255))
 
 

@@ -5,6 +5,7 @@
     python tools/analyze.py probe CONFIG --budget 5 --backbone scratch --backbone dapt=work_dirs/egmim_dapt_dubai
     python tools/analyze.py readouts CONFIG --budgets 2 5 --backbone scratch --backbone dapt=work_dirs/egmim_dapt_dubai
     python tools/analyze.py compare work_dirs/forest_{seed} work_dirs/upernet_{seed} --seeds 0 1 2 3 4
+    python tools/analyze.py pseudo-labels CONFIG --run gppt=work_dirs/semi_gppt --run egmim=work_dirs/semi_egmim
     python tools/analyze.py edges CONFIG --operators gaussian_sobel structure_tensor:rho=2
     python tools/analyze.py edge-floor FOLDER
     python tools/analyze.py masks FOLDER

@@ -6,6 +6,10 @@
 Which tiles to label, before any label exists:
 
     python tools/label_budget.py suggest data/mine/images --count 30
+
+Whether choosing them helps, by rounds of labelling on data whose masks are known:
+
+    python tools/label_budget.py simulate configs/dubai_cpu/upernet.py --dev --backbone work_dirs/dubai/egmim_dapt
 """
 import argparse
 import sys
@@ -16,17 +20,21 @@ quiet_imports()
 
 from egmim_mm.study.budget_commands import COMMANDS  # noqa: E402
 
+FURTHER = dict(
+    suggest='Pick the most useful tiles to label.',
+    simulate='Rounds of labelling on tiles whose masks are known: a read-out is fitted, tiles are chosen and labelled, '
+    'and it is fitted again. What is there already is not made again.')
+
 
 def parse_args(argv=None) -> argparse.Namespace:
     argv = sys.argv[1:] if argv is None else list(argv)
-    if argv[:1] == ['suggest']:
-        parser = argparse.ArgumentParser(prog='label_budget.py suggest',
-                                         description='Pick the most useful tiles to label.')
+    if argv[:1] and argv[0] in FURTHER:
+        parser = argparse.ArgumentParser(prog=f'label_budget.py {argv[0]}', description=FURTHER[argv[0]])
         COMMANDS.configure(parser, argv.pop(0))
     else:
         parser = argparse.ArgumentParser(
             description='Write the tiles of label budgets as split files, with a table and a picture of their classes. '
-            "'label_budget.py suggest --help': which tiles to label when there are no labels yet.")
+            "'label_budget.py suggest --help': which tiles to label; 'simulate --help': whether choosing them helps.")
         COMMANDS.configure(parser, 'budgets')
     return parser.parse_args(argv)
 

@@ -6,14 +6,14 @@ from mmengine.config import Config
 from egmim_mm.option_values import named_sources
 from egmim_mm.subcommands import Subcommands, add_cfg_options, add_dev, add_device, read_config
 
-__all__ = ['COMMANDS', 'DISTANCES', 'SIZES']
+__all__ = ['COMMANDS', 'DISTANCES', 'SIZES', 'read_part']
 
 COMMANDS = Subcommands()
 DISTANCES = (0, 2, 4, 8, 16, 32)  # px, lower ends of the bins of ``errors``
 SIZES = (0, 100, 1000, 10_000, 100_000)  # px
 
 
-def _read_config(args: argparse.Namespace) -> Config:
+def read_part(args: argparse.Namespace) -> Config:
     """The config with its overrides, its dev part in the place of the test with ``--dev``."""
     cfg = read_config(args)
     if args.dev:
@@ -52,7 +52,7 @@ def _probe(args: argparse.Namespace) -> None:
     from egmim_mm.inference.frozen_backbone import SCRATCH
 
     from .probe_report import compare_backbones, print_rows
-    cfg = _read_config(args)
+    cfg = read_part(args)
     sources, part = named_sources(args.backbone or [SCRATCH]), evaluated_part(cfg, 'test')
     if args.budget is None:
         if args.label_seeds:
@@ -154,7 +154,7 @@ def _errors_options(parser: argparse.ArgumentParser) -> None:
                           description='Where saved predictions of the test tiles go wrong, for one model or several.')
 def _errors(args: argparse.Namespace) -> None:
     from .error_report import print_errors, report_errors
-    cfg = _read_config(args)
+    cfg = read_part(args)
     print_errors(report_errors(cfg, named_sources(args.predictions), args.out, args.distances, args.sizes))
 
 

@@ -43,7 +43,7 @@ from egmim_mm.registry import DATASETS, MODELS
 
 from .features_once import features_once
 
-__all__ = ['Choice', 'read_out', 'readout_model']
+__all__ = ['Choice', 'classifier_settings', 'read_out', 'readout_model', 'training_precision']
 
 
 class Choice(NamedTuple):
@@ -121,7 +121,7 @@ def read_out(cfg: Config, source: str, choices: Sequence[Choice], out_dir: str |
                 made[choice] = known
         for _, sampler in missing:
             check_labels(data, sampler)
-        context, start = _precision(cfg, device), time.monotonic()
+        context, start = training_precision(cfg, device), time.monotonic()
         with context():
             fitted = _fit_all(cfg, model, plain, {choice: sampler.members for choice, sampler in missing}, seed)
         fitting_s = (time.monotonic() - start) / max(1, len(missing))
@@ -153,11 +153,13 @@ def _fit_all(cfg: Config, model: nn.Module, plain: Any, members: Mapping[Choice,
         check_classes(counts[own], [tiles.names[row] for row in own])
     shares, wanted = shares_of_groups(counts, list(rows.values()), cells)
     drawn = draw_cells(model, tiles, wanted, window, seed)
-    return {choice: fit_groups([drawn[row] for row in own], share, groups_of(model.decode_head), _classifiers(cfg))
+    groups, settings = groups_of(model.decode_head), classifier_settings(cfg)
+    return {choice: fit_groups([drawn[row] for row in own], share, groups, settings)
             for (choice, own), share in track(list(zip(rows.items(), shares)), 'classifiers')}
 
 
-def _classifiers(cfg: Config) -> list[dict[str, Any]]:
+def classifier_settings(cfg: Config) -> list[dict[str, Any]]:
+    """Of each classifier of a read-out config."""
     classifiers = cfg.train_cfg.classifiers
     return [dict(one) for one in classifiers] if isinstance(classifiers, (list, tuple)) else [
         dict(classifiers)] * len(cfg.model.decode_head.groups)
@@ -201,7 +203,7 @@ def _recorded(folder: Path, training: Mapping[str, Any], weights: Mapping[str, A
     return document['metrics']
 
 
-def _precision(cfg: Config, device: str | torch.device) -> Callable:
+def training_precision(cfg: Config, device: str | torch.device) -> Callable:
     """The autocast of a training of the config."""
     wrapper = cfg.get('optim_wrapper') or {}
     own = str(wrapper.get('type')).endswith('AutocastOptimWrapper')

@@ -4,7 +4,7 @@ import argparse
 from egmim_mm.option_values import named_sources
 from egmim_mm.subcommands import add_cfg_options, add_dev, add_device
 
-from .commands import COMMANDS
+from .commands import COMMANDS, read_part
 
 __all__ = ['COMMANDS']
 
@@ -50,7 +50,7 @@ def _readouts(args: argparse.Namespace) -> None:
 def _compare_options(parser: argparse.ArgumentParser) -> None:
     for name, metavar in (('first', 'A'), ('second', 'B')):
         parser.add_argument(name, metavar=metavar, help='[NAME=]DIR: work dir of a tested model, or with --seeds a '
-                            'path with {seed} in it')
+                            '--seeds a path with {seed} in it')
     parser.add_argument('--seeds', nargs='+', type=int, metavar='SEED',
                         help='trainings of both: {seed} in the paths stands for each of these')
     parser.add_argument('--pretraining-seeds', nargs='+', type=int, metavar='SEED', help='with --seeds: pretrainings '
@@ -73,3 +73,31 @@ def _compare(args: argparse.Namespace) -> None:
     print_comparison(document)
     print(f'wrote {args.out}/comparison.json, comparison.png' + (f' and {document["sheet"]}' if document['sheet'] else
                                                                  ''))
+
+
+def _pseudo_labels_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('config', help='config of a second stage; its training tiles have masks. The model is that of '
+                        'each run')
+    parser.add_argument('--run', action='append', dest='runs', required=True, metavar='[NAME=]DIR',
+                        help='work dir of a run, all of whose iter_*.pth are looked at, or one checkpoint; repeat it '
+                        'for a line each. With --seeds a path with {seed} in it')
+    parser.add_argument('--seeds', nargs='+', type=int, metavar='SEED', help='runs of one name: {seed} in the paths '
+                        'stands for each of these')
+    parser.add_argument('--tiles', type=int, metavar='N', help='look at so many of the unlabelled tiles, spread evenly '
+                        '(default: all)')
+    add_device(parser)
+    add_dev(parser)
+    add_cfg_options(parser)
+
+
+@COMMANDS.register_report('pseudo-labels', _pseudo_labels_options, 'pseudo_labels.json and pseudo_labels.png',
+                          'work_dirs/pseudo_labels/<config name>',
+                          help='how right the pseudo-labels of a second stage are, over its training',
+                          description='Accuracy, coverage and accuracy near boundaries of the pseudo-labels on the '
+                          'training tiles that none of the runs has labels of, for each checkpoint.')
+def _pseudo_labels(args: argparse.Namespace) -> None:
+    from egmim_mm.inference.segmenter import usable_device
+
+    from .pseudo_label_report import print_pseudo_labels, report_pseudo_labels
+    print_pseudo_labels(report_pseudo_labels(read_part(args), named_sources(args.runs), args.out, args.seeds,
+                                             args.tiles, str(usable_device(args.device))))

@@ -22,7 +22,7 @@ from egmim_mm.storage.mask_values import parse_color
 
 from .pixel_classifier import PixelClassifier
 
-__all__ = ['Segmenter', 'encode_decode', 'image_sizes', 'usable_device', 'usual_batch']
+__all__ = ['Segmenter', 'encode_decode', 'image_sizes', 'load_weights', 'usable_device', 'usual_batch']
 
 
 class Segmenter(PixelClassifier):
@@ -66,7 +66,7 @@ class Segmenter(PixelClassifier):
         if model.out_channels != len(self.classes) or not 1 < model.out_channels <= 255:
             raise ValueError(f'{name}: the head has {model.out_channels} outputs for {len(self.classes)} classes; maps '
                              'need one for each, from 2 to 255')
-        _load_weights(model, saved.get('state_dict', {}), path)
+        load_weights(model, saved.get('state_dict', {}), path)
         if hasattr(model, 'deployed'):  # of student and teacher the one that predicts
             model = model.deployed()
         self.weights_sha256 = file_sha256(path)
@@ -126,7 +126,12 @@ def usual_batch(device: torch.device) -> int:
     return 1 if device.type == 'cpu' else 8
 
 
-def _load_weights(model: nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
+def load_weights(model: nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
+    """Give a segmentor the weights of a checkpoint, all of them.
+
+    Raises:
+        CheckpointError: They are others; it says which.
+    """
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:  # its message has a line for every tensor

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from egmim_mm.subcommands import Subcommands
+from egmim_mm.subcommands import Subcommands, add_cfg_options, add_dev, add_device
 
 __all__ = ['COMMANDS']
 
@@ -57,3 +57,35 @@ def _suggest(args: argparse.Namespace) -> None:
                      args.seed)
     print('\n'.join(chosen))
     print(f'wrote {args.out}/suggested.txt and suggested.jpg')
+
+
+def _simulate_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('config', help='segmentation config with label presets; its masks answer what is asked')
+    parser.add_argument('--backbone', required=True, metavar='SOURCE', help="checkpoint or work dir; the word "
+                        "'scratch' means random weights")
+    parser.add_argument('--counts', nargs='+', type=int, default=[2, 4, 8], metavar='N',
+                        help='labelled tiles of each round; the first are random (default: 2 4 8)')
+    parser.add_argument('--seeds', nargs='+', type=int, default=list(range(10)), metavar='SEED',
+                        help='simulations, each with other first tiles (default: 0 to 9)')
+    parser.add_argument('--arms', nargs='+', metavar='ARM', help='how tiles are chosen; the others are compared with '
+                        'the first (default: random typical_cluster k_centre uncertainty weighted_typical_cluster '
+                        'weighted_k_centre)')
+    parser.add_argument('--preset', default='read-out', metavar='NAME', help='one that is a read-out '
+                        '(default: %(default)s)')
+    parser.add_argument('--seed', type=int, default=0, help='of the cells that are learned from')
+    add_device(parser)
+    add_dev(parser)
+    add_cfg_options(parser)
+
+
+@COMMANDS.register_report('simulate', _simulate_options, 'active_rounds.json, active_rounds.png and a folder for each '
+                          'training', 'work_dirs/label_budget/simulate/<config name>')
+def _simulate(args: argparse.Namespace) -> None:
+    from egmim_mm.engine.launch import load_config
+    from egmim_mm.inference.segmenter import usable_device
+
+    from .active_report import print_rounds, report_rounds
+    from .active_rounds import ARMS
+    cfg = load_config(args.config, args.out, args.cfg_options, args.dev, str(args.counts[0]), args.preset)
+    print_rounds(report_rounds(cfg, args.backbone, args.counts, args.seeds, args.out, args.arms or ARMS, args.seed,
+                               str(usable_device(args.device))))

@@ -1,4 +1,4 @@
-"""Which tiles to label first, before any label exists: tiles that differ from each other and are typical."""
+"""Which tiles to label: tiles that differ from each other and are typical, or that a model is unsure of."""
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -12,9 +12,10 @@ from sklearn.preprocessing import StandardScaler
 
 from egmim_mm.edges import edge_prior
 
-__all__ = ['METHODS', 'choose_tiles', 'image_statistics', 'read_statistics']
+__all__ = ['METHODS', 'WEIGHTED_METHODS', 'choose_tiles', 'image_statistics', 'pool_features', 'read_statistics']
 
 METHODS = ('typical_cluster', 'k_centre')
+WEIGHTED_METHODS = (*METHODS, 'uncertainty')  # with weights: of a model
 
 SIDE = 256  # px: enough for colours and for how much structure there is, and quick to decode
 
@@ -67,60 +68,82 @@ def read_statistics(paths: Iterable[str | Path]) -> np.ndarray:
     return np.stack(rows)
 
 
-def choose_tiles(features: np.ndarray, count: int, method: str = 'typical_cluster', seed: int = 0) -> list[int]:
+def choose_tiles(features: np.ndarray, count: int, method: str = 'typical_cluster', seed: int = 0,
+                 labelled: Sequence[int] = (), weights: np.ndarray | None = None) -> list[int]:
     """Pick tiles to label.
 
     Args:
         features: (N, D) float; each column is brought to mean 0 and standard deviation 1 first.
-        count: Tiles to pick, in [1, N].
-        method: ``typical_cluster``: k-means with ``count`` clusters; of each the tile with the smallest mean distance
-            to its nearest neighbours in the cluster, the largest cluster first (TypiClust: Hacohen et al., ICML 2022).
-            ``k_centre``: the most central tile, then always the one farthest from all picked ones (Sener and
-            Savarese, ICLR 2018); finds outliers first.
-        seed: Of k-means; ``k_centre`` starts from a random tile for seeds above 0.
+        count: Tiles to pick, in [1, tiles that are not labelled].
+        method: ``typical_cluster``: k-means with a cluster for each labelled and each picked tile; of those without a
+            labelled tile, the largest first, the tile with the smallest mean distance to its nearest neighbours in the
+            cluster (TypiClust: Hacohen et al., ICML 2022). ``k_centre``: always the tile farthest from all labelled and
+            picked ones, without any the most central one first (Sener and Savarese, ICLR 2018); finds outliers first.
+            ``uncertainty``: the largest weights.
+        seed: Of k-means; ``k_centre`` without labelled tiles starts from a random tile for seeds above 0.
+        labelled: Indices of tiles that have labels, which are not picked.
+        weights: (N, ) of at least 0: how much there is to learn from a tile. In ``typical_cluster`` a cluster is as
+            large as the sum of its weights, and distances are divided by the weight; in ``k_centre`` they are
+            multiplied with it. None: all alike.
 
     Returns:
         Indices in the order of choice.
 
     Raises:
-        ValueError: An unknown method, or a count that is not in [1, N].
+        ValueError: An unknown method, a count that cannot be had, or ``uncertainty`` without weights.
     """
-    if method not in METHODS:
-        raise ValueError(f"unknown method '{method}'; there are {', '.join(METHODS)}")
-    if not 1 <= count <= len(features):
-        raise ValueError(f'{count} tiles cannot be chosen from {len(features)}')
+    known = METHODS if weights is None else WEIGHTED_METHODS
+    if method not in known:
+        raise ValueError(f"unknown method '{method}'; there are {', '.join(known)}")
+    held = sorted(set(labelled))
+    if not 1 <= count <= len(features) - len(held):
+        raise ValueError(f'{count} tiles cannot be chosen from {len(features) - len(held)}' + (
+            f': {len(held)} of the {len(features)} are labelled' if held else ''))
+    weights = np.ones(len(features)) if weights is None else np.asarray(weights, np.float64)
+    if method == 'uncertainty':
+        return _heaviest(weights, count, held)
     scaled = StandardScaler().fit_transform(features)
-    return (_typical_cluster if method == 'typical_cluster' else _k_centre)(scaled, count, seed)
+    return (_typical_cluster if method == 'typical_cluster' else _k_centre)(scaled, count, seed, held, weights)
 
 
-def _typical_cluster(features: np.ndarray, count: int, seed: int) -> list[int]:
-    labels = KMeans(count, n_init=10, random_state=seed).fit_predict(features)
-    clusters = sorted((np.flatnonzero(labels == k) for k in np.unique(labels)), key=lambda c: (-len(c), c[0]))
-    chosen = [int(cluster[_most_typical(features[cluster])]) for cluster in clusters]
+def _heaviest(weights: np.ndarray, count: int, left_out: Sequence[int]) -> list[int]:
+    order = np.argsort(-weights, kind='stable')
+    return order[~np.isin(order, left_out)][:count].tolist()
+
+
+def _typical_cluster(features: np.ndarray, count: int, seed: int, labelled: list[int],
+                     weights: np.ndarray) -> list[int]:
+    labels = KMeans(count + len(labelled), n_init=10, random_state=seed).fit_predict(features)
+    clusters = [np.flatnonzero(labels == k) for k in np.setdiff1d(labels, labels[labelled])]
+    clusters.sort(key=lambda cluster: (-weights[cluster].sum(), cluster[0]))
+    chosen = [int(cluster[_most_typical(features[cluster], weights[cluster])]) for cluster in clusters[:count]]
     if len(chosen) < count:  # fewer different tiles than clusters
-        chosen += [i for i in range(len(features)) if i not in chosen][:count - len(chosen)]
+        chosen += _heaviest(weights, count - len(chosen), [*labelled, *chosen])
     return chosen
 
 
-def _most_typical(features: np.ndarray, neighbours: int = 20) -> int:
+def _most_typical(features: np.ndarray, weights: np.ndarray, neighbours: int = 20) -> int:
     if len(features) == 1:
         return 0
     distances, _ = NearestNeighbors(n_neighbors=min(neighbours, len(features) - 1)).fit(features).kneighbors()
-    return int(distances.mean(axis=1).argmin())
+    return int((distances.mean(axis=1) / np.maximum(weights, np.finfo(float).tiny)).argmin())
 
 
-def _k_centre(features: np.ndarray, count: int, seed: int) -> list[int]:
-    if seed == 0:  # in chunks: all distances between fifty thousand tiles would take 19 GiB
+def _k_centre(features: np.ndarray, count: int, seed: int, labelled: list[int], weights: np.ndarray) -> list[int]:
+    chosen, nearest = list(labelled), np.full(len(features), np.inf)
+    if labelled:
+        nearest = pairwise_distances(features[labelled], features).min(axis=0)
+    elif seed == 0:  # in chunks: all distances between fifty thousand tiles would take 19 GiB
         means = pairwise_distances_chunked(features, reduce_func=lambda chunk, _: chunk.mean(axis=1))
-        first = int(np.concatenate(list(means)).argmin())
+        chosen.append(int(np.concatenate(list(means)).argmin()))
     else:
-        first = int(np.random.default_rng(seed).integers(len(features)))
-    chosen, nearest = [first], np.full(len(features), np.inf)
-    while len(chosen) < count:
+        chosen.append(int(np.random.default_rng(seed).integers(len(features))))
+    while len(chosen) < count + len(labelled):
         nearest = np.minimum(nearest, pairwise_distances(features[chosen[-1:]], features)[0])
-        nearest[chosen] = -1
-        chosen.append(int(nearest.argmax()))
-    return chosen
+        scores = nearest * weights
+        scores[chosen] = -1
+        chosen.append(int(scores.argmax()))
+    return chosen[len(labelled):]
 
 
 def pool_features(maps: Sequence[torch.Tensor]) -> np.ndarray:

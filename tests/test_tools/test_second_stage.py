@@ -117,7 +117,7 @@ def test_the_guide_is_the_read_out_of_the_labelled_tiles(whole):
     members = [data.tile_names.index(name) for name in tiles]
     fitted = fit_readout(segmentor, LabelledDataset(without_augmentation(data), members), 200,
                          [dict(type='logistic', l2=1e-2)] * 2, 1024, cfg.randomness.seed)
-    for (weight, bias), one in zip(fitted.classifiers, segmentor.decode_head.classifiers):
+    for (weight, _), one in zip(fitted.classifiers, segmentor.decode_head.classifiers):
         assert torch.allclose(one.weight[fitted.seen], weight, rtol=0.2, atol=0.05 * weight.abs().max())  # bfloat16
         assert weight.abs().max() > 0.1
     ours = weights['guide.segmentor.backbone.patch_embed.projection.weight']
@@ -174,3 +174,63 @@ def test_refused_before_training(config, call, tmp_path, capsys, options, says):
     line = end.value.code if isinstance(end.value.code, str) else capsys.readouterr().err
     assert re.search(says, line), line
     assert not list(tmp_path.glob('*.pth'))
+
+
+def test_pseudo_labels_over_the_training(config, whole, call, tmp_path, capsys):
+    (tmp_path / 'run_3').symlink_to(whole)
+    call('analyze', 'pseudo-labels', config, '--run', f'ours={whole}', '--run', f'seeds={tmp_path}/run_{{seed}}',
+         '--seeds', 3, '--out', tmp_path, '--device', 'cpu')
+    document = json.loads((tmp_path / 'pseudo_labels.json').read_text())
+    assert len(document['tiles']) == document['unlabelled'] == 5 and document['crop'] == 64
+    labelled = json.loads((whole / 'results.json').read_text())['protocol']['training']['labels']['tiles']
+    assert not set(labelled) & set(document['tiles'])
+    rows = document['runs']['ours'][str(whole)]
+    assert [row['iteration'] for row in rows] == [2, 4]
+    assert [row['teacher'] for row in rows] == [row['teacher'] for row in document['runs']['seeds'][
+        str(tmp_path / 'run_3')]]
+    for row in rows:
+        saved = read_checkpoint(whole / f'iter_{row["iteration"]}.pth')['state_dict']['class_thresholds.confidence']
+        assert max(row['thresholds'].values()) == pytest.approx(0.4)
+        assert row['thresholds']['dark'] == pytest.approx(0.4 * float(saved[0] / saved.max() if saved[0] else 1))
+        assert row['teacher']['coverage'] == row['student']['coverage'] > 0
+        shares = [one['accepted_share'] for one in row['teacher']['classes'].values()]
+        assert sum(shares) == pytest.approx(100)
+    shown = capsys.readouterr().out
+    assert '5 unlabelled training tiles' in shown and 'How to read it: where coverage grows' in shown
+    assert (tmp_path / 'pseudo_labels.png').stat().st_size > 20_000
+    call('analyze', 'pseudo-labels', config, '--run', whole / 'iter_4.pth', '--tiles', 2, '--out', tmp_path, '--device',
+         'cpu')
+    document = json.loads((tmp_path / 'pseudo_labels.json').read_text())
+    assert len(document['tiles']) == 2 and [one['iteration'] for one in document['runs']['iter_4.pth'][
+        str(whole / 'iter_4.pth')]] == [4]
+    assert '2 of 5 unlabelled training tiles' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(('text', 'run', 'options', 'says'), [
+    ("_base_ = '{upernet}'", '{whole}', (), 'of.py is a config without a teacher .*FittedEncoderDecoder'),
+    (None, '{weights}', (), 'random.pth does not say which tiles were labelled'),
+    (None, '{upernet_dir}', (), 'holds no checkpoint: give the work dir of a run'),
+    (None, '{whole}', ('--tiles', 0), '--tiles 0: at least 1'),
+    (None, '{whole}/run_{{seed}}', (), r'it holds \{seed\}: say which with --seeds'),
+    (None, '{whole}', ('--cfg-options', 'train_dataloader.sampler.use_rest=False'), 'has sampler.use_rest=False: none'),
+    (None, '{whole}', ('--cfg-options', 'train_dataloader.dataset.include=[3*,4*]'),
+     'was trained on 8 tiles, and semi.py has 2, or others: give the config, --dev'),
+    (None, '{whole}', ('--cfg-options', 'train_dataloader.dataset.metainfo.classes=(a,b,c)'),
+     'iter_2.pth was trained on the classes dark, middle, bright, and semi.py has a, b, c'),
+    ("_base_ = '{config}'\ntrain_dataloader = dict(dataset=dict(data_prefix=dict(_delete_=True, img_path='images')))",
+     '{whole}', (), 'its training tiles have no masks'),
+])
+def test_pseudo_labels_that_cannot_be_judged(config, whole, tiny, weights, call, tmp_path, text, run, options, says):
+    places = dict(config=config, whole=whole, upernet=tiny.upernet, weights=weights, upernet_dir=tmp_path)
+    file = tmp_path / 'of.py' if text else config
+    if text:
+        file.write_text(text.format(**places))
+    with pytest.raises(SystemExit, match=f'^Error: .*{says}'):
+        call('analyze', 'pseudo-labels', file, '--run', run.format(**places), '--out', tmp_path / 'out', '--device',
+             'cpu', *options)
+
+
+def test_a_run_of_another_model_has_no_pseudo_labels(config, tiny, call, tmp_path):
+    call('train', tiny.upernet, '--work-dir', tmp_path, '--cfg-options', 'train_cfg.max_iters=1')
+    with pytest.raises(SystemExit, match='^Error: .*iter_1.pth is of a run without a teacher'):
+        call('analyze', 'pseudo-labels', config, '--run', tmp_path, '--device', 'cpu')
