@@ -42,12 +42,13 @@ def _suggest_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('folder', help='folder of images without labels')
     parser.add_argument('--count', type=int, required=True, metavar='N', help='tiles to pick')
     parser.add_argument('--include', nargs='+', metavar='PATTERN', help='only images whose name matches')
-    parser.add_argument('--method', choices=('typical_cluster', 'k_centre', 'uncertainty'), help='uncertainty: with '
-                        '--model (default: typical_cluster)')
+    parser.add_argument('--method', choices=('typical_cluster', 'k_centre', 'uncertainty', 'weighted_typical_cluster',
+                                             'weighted_k_centre'),
+                        help='different tiles, those that a --model is unsure of, or both (default: typical_cluster)')
     parser.add_argument('--config', help='segmentation config of --backbone or --model')
     parser.add_argument('--backbone', help='checkpoint or work dir: choose by its features, not by colours and edges')
     parser.add_argument('--model', metavar='CHECKPOINT', help='checkpoint or work dir of a trained segmentation model: '
-                        'choose what it is unsure of, and what differs from what is labelled')
+                        'choose by its features and uncertainty, given what is labelled')
     parser.add_argument('--labelled', metavar='FILE', help='with --model: names of the labelled tiles, one a line '
                         '(default: those that it was trained on)')
     parser.add_argument('--windows', type=int, metavar='PX', help='with --model: pick windows of this side, a multiple '
@@ -63,8 +64,8 @@ def _suggest(args: argparse.Namespace) -> None:
         _suggest_by_model(args)
         return
     from .suggest_report import suggest
-    if args.labelled or args.windows or args.method == 'uncertainty':
-        raise ValueError('--labelled, --windows and --method uncertainty go with --model')
+    if args.labelled or args.windows or args.method not in (None, 'typical_cluster', 'k_centre'):
+        raise ValueError('--labelled, --windows and methods by uncertainty go with --model')
     chosen = suggest(args.folder, args.count, args.out, args.include, args.method or 'typical_cluster', args.config,
                      args.backbone, args.seed)
     print('\n'.join(chosen))

@@ -18,12 +18,12 @@ from egmim_mm.storage.image_files import find_images, matches_any
 from egmim_mm.storage.raster_rows import RasterRows
 
 from .model_views import CELL, ModelViews, Place, places_of
-from .suggest_tiles import choose_tiles
+from .suggest_tiles import METHODS, choose_tiles
 from .suggested_windows import write_boxes
 
 __all__ = ['DEFAULT', 'Suggestion', 'suggest_by_model']
 
-DEFAULT = 'typical_cluster'
+DEFAULT = 'typical_cluster'  # the best of all in rounds of labelling, see docs/results/active_rounds.md
 MOST = 64  # windows of an image among which is chosen, the most unsure ones: features of all would fill the memory
 SIDE = 256  # px, of a picture on the sheet
 
@@ -39,8 +39,9 @@ class Suggestion(NamedTuple):
 def suggest_by_model(folder: str, count: int, out_dir: str | Path, config: str, checkpoint: str,
                      labelled: str | None = None, include: Sequence[str] | None = None, method: str = DEFAULT,
                      seed: int = 0, window: int | None = None, device: str | None = None) -> list[Suggestion]:
-    """Pick what a model is unsure of, differs from what is labelled, and, of a second stage, teacher and student differ
-    in; write ``suggested.csv`` and ``suggested.jpg``, and ``suggested.txt`` of tiles or ``suggested.gpkg`` of windows.
+    """Pick what differs from the labelled tiles by the features of a model, or what it is unsure of, or both.
+
+    Writes ``suggested.csv`` and ``suggested.jpg``, and ``suggested.txt`` of tiles or ``suggested.gpkg`` of windows.
 
     Args:
         folder: Images, no labels needed.
@@ -51,9 +52,10 @@ def suggest_by_model(folder: str, count: int, out_dir: str | Path, config: str, 
         labelled: File with the name of a labelled tile on each line, a path below ``folder`` without suffix or a
             training tile of the config; None: those that the checkpoint was trained on.
         include: Shell patterns on the path without suffix.
-        method, seed: See :func:`~.suggest_tiles.choose_tiles`; the weights are the mean entropy of the classes as a
-            share of the largest, of a second stage times the share of pixels that teacher and student label
-            differently.
+        method: One of :data:`~.suggest_tiles.MODEL_METHODS`, see :func:`~.suggest_tiles.choose_tiles`. The weights of
+            ``uncertainty`` and ``weighted_...`` are the mean entropy of the classes as a share of the largest, of a
+            second stage times the share of pixels that teacher and student label differently.
+        seed: Of k-means.
         window: Side of windows, px, a multiple of 32; None: tiles are picked.
         device: None: a GPU if there is one.
 
@@ -97,7 +99,8 @@ def suggest_by_model(folder: str, count: int, out_dir: str | Path, config: str, 
     features = np.stack([*known, *(one.place.features for one in found)])
     first = len(known)
     chosen = [found[place - first] for place in choose_tiles(
-        features, count, method, seed, range(first), np.concatenate([np.zeros(first), weights]))]
+        features, count, method.removeprefix('weighted_'), seed, range(first),
+        None if method in METHODS else np.concatenate([np.zeros(first), weights]))]
     _write(chosen, Path(out_dir), window, views)
     return chosen
 

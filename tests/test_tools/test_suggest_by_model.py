@@ -109,7 +109,7 @@ def test_windows(suggest, tiny, config, checkpoint, tmp_path, capsys):
 
 def test_named_labels_take_the_place_of_recorded_ones(suggest, tmp_path):
     (tmp_path / 'mine.txt').write_text('2\n3\n4\n')
-    for method in ('typical_cluster', 'k_centre'):
+    for method in ('k_centre', 'weighted_typical_cluster'):
         rows = suggest('--count', 5, '--labelled', tmp_path / 'mine.txt', '--method', method)
         assert {row['tile'] for row in rows} == set('01567')
 
@@ -138,5 +138,5 @@ def test_what_cannot_be_suggested(suggest, weights, checkpoint, tmp_path, option
 
 
 def test_options_of_a_model_alone(tiny, call):
-    with pytest.raises(SystemExit, match='^Error: --labelled, --windows and --method uncertainty go with --model'):
+    with pytest.raises(SystemExit, match='^Error: --labelled, --windows and methods by uncertainty go with --model'):
         call('label_budget', 'suggest', tiny.data / 'images', '--count', 2, '--windows', 64)
