@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 from mmengine.config import Config
 from rich.progress import track
 
@@ -140,6 +141,7 @@ def plot_pseudo_labels(rows: Rows, path: Path, tiles: str) -> None:
         axes.spines[['top', 'right']].set_visible(False)
     for axes in figure.axes[2:]:
         axes.set_xlabel('iteration')
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     handles, labels = figure.axes[0].get_legend_handles_labels()
     for line, label in (('-', 'teacher'), ('--', 'student')):
         handles.append(Line2D([], [], color='0.4', ls=line))

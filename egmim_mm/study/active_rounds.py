@@ -10,12 +10,11 @@ from egmim_mm.inference.frozen_backbone import SCRATCH
 
 from .round_fits import Fit, RoundFits
 from .suggest_report import backbone_features
-from .suggest_tiles import METHODS, choose_tiles, read_statistics
+from .suggest_tiles import METHODS, MODEL_METHODS, choose_tiles, read_statistics
 
 __all__ = ['ARMS', 'check_rounds', 'simulate_rounds']
 
-# 'weighted_': by the uncertainty of the model
-ARMS = ('random', *METHODS, 'uncertainty', *(f'weighted_{method}' for method in METHODS))
+ARMS = ('random', *MODEL_METHODS)
 START = 'start'
 
 

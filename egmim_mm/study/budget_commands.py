@@ -42,21 +42,51 @@ def _suggest_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('folder', help='folder of images without labels')
     parser.add_argument('--count', type=int, required=True, metavar='N', help='tiles to pick')
     parser.add_argument('--include', nargs='+', metavar='PATTERN', help='only images whose name matches')
-    parser.add_argument('--method', choices=('typical_cluster', 'k_centre'), default='typical_cluster',
-                        help='(default: %(default)s)')
-    parser.add_argument('--config', help='segmentation config of --backbone')
+    parser.add_argument('--method', choices=('typical_cluster', 'k_centre', 'uncertainty', 'weighted_typical_cluster',
+                                             'weighted_k_centre'),
+                        help='different tiles, those that a --model is unsure of, or both (default: typical_cluster)')
+    parser.add_argument('--config', help='segmentation config of --backbone or --model')
     parser.add_argument('--backbone', help='checkpoint or work dir: choose by its features, not by colours and edges')
+    parser.add_argument('--model', metavar='CHECKPOINT', help='checkpoint or work dir of a trained segmentation model: '
+                        'choose by its features and uncertainty, given what is labelled')
+    parser.add_argument('--labelled', metavar='FILE', help='with --model: names of the labelled tiles, one a line '
+                        '(default: those that it was trained on)')
+    parser.add_argument('--windows', type=int, metavar='PX', help='with --model: pick windows of this side, a multiple '
+                        'of 32, in place of tiles')
     parser.add_argument('--seed', type=int, default=0)
+    add_device(parser)
     parser.add_argument('--out', default='work_dirs/label_budget/suggest', help='folder (default: %(default)s)')
 
 
 @COMMANDS.register('suggest', _suggest_options)
 def _suggest(args: argparse.Namespace) -> None:
+    if args.model is not None:
+        _suggest_by_model(args)
+        return
     from .suggest_report import suggest
-    chosen = suggest(args.folder, args.count, args.out, args.include, args.method, args.config, args.backbone,
-                     args.seed)
+    if args.labelled or args.windows or args.method not in (None, 'typical_cluster', 'k_centre'):
+        raise ValueError('--labelled, --windows and methods by uncertainty go with --model')
+    chosen = suggest(args.folder, args.count, args.out, args.include, args.method or 'typical_cluster', args.config,
+                     args.backbone, args.seed)
     print('\n'.join(chosen))
     print(f'wrote {args.out}/suggested.txt and suggested.jpg')
+
+
+def _suggest_by_model(args: argparse.Namespace) -> None:
+    if args.config is None or args.backbone is not None:
+        raise ValueError('--model needs --config, that of its run, and goes without --backbone')
+    from .suggest_by_model import DEFAULT, suggest_by_model
+    chosen = suggest_by_model(args.folder, args.count, args.out, args.config, args.model, args.labelled, args.include,
+                              args.method or DEFAULT, args.seed, args.windows, args.device)
+    print((Path(args.out) / 'suggested.csv').read_text().rstrip())
+    kinds = 'suggested.csv, suggested.jpg'
+    if args.windows is None:
+        print(f'wrote {args.out}/{kinds} and suggested.txt: {len(chosen)} tiles')
+    elif (Path(args.out) / 'suggested.gpkg').exists():
+        print(f'wrote {args.out}/{kinds} and suggested.gpkg: {len(chosen)} windows')
+    else:
+        print(f'wrote {args.out}/{kinds}: {len(chosen)} windows; no suggested.gpkg, as the images have no place on the '
+              'map, or are in several coordinate systems')
 
 
 def _simulate_options(parser: argparse.ArgumentParser) -> None:

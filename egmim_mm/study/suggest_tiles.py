@@ -12,10 +12,13 @@ from sklearn.preprocessing import StandardScaler
 
 from egmim_mm.edges import edge_prior
 
-__all__ = ['METHODS', 'WEIGHTED_METHODS', 'choose_tiles', 'image_statistics', 'pool_features', 'read_statistics']
+__all__ = ['METHODS', 'MODEL_METHODS', 'WEIGHTED_METHODS', 'choose_tiles', 'image_statistics', 'pool_features',
+           'read_statistics']
 
 METHODS = ('typical_cluster', 'k_centre')
 WEIGHTED_METHODS = (*METHODS, 'uncertainty')  # with weights: of a model
+# of a model: by features alone, by weights alone, by both
+MODEL_METHODS = (*WEIGHTED_METHODS, *(f'weighted_{method}' for method in METHODS))
 
 SIDE = 256  # px: enough for colours and for how much structure there is, and quick to decode
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from egmim_mm.study.suggest_report import suggest
-from egmim_mm.study.suggest_tiles import METHODS, choose_tiles, image_statistics, read_statistics
+from egmim_mm.study.suggest_tiles import METHODS, WEIGHTED_METHODS, choose_tiles, image_statistics, read_statistics
 
 
 @pytest.fixture
@@ -49,6 +49,36 @@ def test_choices_are_exact_reproducible_and_without_repeats(clusters, method):
             choose_tiles(clusters, count, method)
     with pytest.raises(ValueError, match="unknown method 'best'"):
         choose_tiles(clusters, 1, 'best')
+
+
+def test_clusters_with_a_label_are_left_out(clusters):
+    chosen = choose_tiles(clusters[:60], 1, 'typical_cluster', labelled=[0, 55])
+    assert [group(i) for i in chosen] == [1]  # three clusters, two of which have a labelled tile
+    weights = np.where(np.arange(60) == 41, 10.0, 1.0)
+    assert choose_tiles(clusters[:60], 1, 'typical_cluster', labelled=[0, 55], weights=weights) == [41]
+
+
+def test_distances_are_multiplied_with_weights(clusters):
+    scaled = (clusters - clusters.mean(axis=0)) / clusters.std(axis=0)
+    weights = np.random.default_rng(1).uniform(0.1, 1, len(clusters))
+    held = [3, 60]
+    chosen = choose_tiles(clusters, 3, 'k_centre', labelled=held, weights=weights)
+    for number, tile in enumerate(chosen):
+        nearest = np.linalg.norm(scaled[:, None] - scaled[[*held, *chosen[:number]]][None], axis=-1).min(axis=1)
+        assert tile == (nearest * weights).argmax()
+    assert choose_tiles(clusters, 3, 'uncertainty', labelled=[int(weights.argmax())], weights=weights) == list(
+        np.argsort(-weights)[1:4])
+
+
+@pytest.mark.parametrize('method', WEIGHTED_METHODS)
+def test_labelled_tiles_are_never_picked(clusters, method):
+    held = list(range(0, 61, 2))
+    chosen = choose_tiles(clusters, 30, method, labelled=held, weights=np.zeros(61))
+    assert sorted(chosen) == list(range(1, 61, 2))
+    with pytest.raises(ValueError, match='31 tiles cannot be chosen from 30: 31 of the 61 are labelled'):
+        choose_tiles(clusters, 31, method, labelled=held, weights=np.ones(61))
+    with pytest.raises(ValueError, match="unknown method 'uncertainty'"):
+        choose_tiles(clusters, 1, 'uncertainty')
 
 
 def test_statistics_tell_colour_and_structure():
