@@ -73,13 +73,15 @@ def load_saved(path: Path, cfg: Config) -> Saved:
     if not training:
         raise CheckpointError(f'{path} does not say which tiles were labelled: give a checkpoint of tools/train.py')
     try:
-        settings = ConfigDict(parse_settings(meta['cfg'])['model'])
-    except (KeyError, ValueError):
-        settings = cfg.model
+        recorded = ConfigDict(parse_settings(meta['cfg']))
+        settings, steps = recorded.model, recorded.train_cfg.max_iters
+    except (AttributeError, KeyError, ValueError):
+        settings, steps = cfg.model, cfg.train_cfg.max_iters
     check_second_stage(settings, cfg, f'{path} is of a run')
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmseg'):
         model = MODELS.build(settings)
     load_weights(model, saved['state_dict'], path)
+    model.set_iteration(int(meta['iter']), steps)  # how much a guide still labels
     return Saved(path, int(meta['iter']), training, model.eval())
 
 

@@ -89,9 +89,25 @@ def write_scenes(folder: Path, count: int = 8, size: int = 96) -> None:
         Image.fromarray(mask).save(folder / 'masks' / f'{index}.png')
 
 
+# a read-out preset, judged in windows
+FEW = """
+_base_ = '{upernet}'
+label_presets = [dict(name='read-out', settings=dict(
+    model=dict(
+        pixel_features=dict(scale=0.5),
+        decode_head=dict(
+            _delete_=True, type='egmim_mm.ReadoutHead', in_index=[0, 1, 2, 3, 4], groups=[[0, 1, 2, 3], [4]]),
+        auxiliary_head=None,
+        test_cfg=dict(crop_size=({window}, {window}), stride=({stride}, {stride}))),
+    train_cfg=dict(_delete_=True, type='egmim_mm.ReadoutLoop', cells=600, classifiers=[
+        dict(type='discriminant', shrinkage=0.1), dict(type='logistic', l2=1e-2)])))]
+"""
+
+
 @pytest.fixture(scope='session')
 def tiny(tmp_path_factory) -> SimpleNamespace:
-    """Paths of a tiny data set and of its configs: ``data``, ``egmim``, ``simmim``, ``upernet``, ``semi``."""
+    """Paths of a tiny data set and of its configs: ``data``, ``egmim``, ``simmim``, ``upernet``, ``semi``, and
+    ``few`` and ``few_whole`` with a read-out preset."""
     folder = tmp_path_factory.mktemp('tiny')
     write_scenes(folder / 'data')
     values = dict(root=ROOT, arch=ARCH, data=folder / 'data')
@@ -99,7 +115,9 @@ def tiny(tmp_path_factory) -> SimpleNamespace:
         egmim=DAPT.format(method='egmim', terms=NARROW, **values),
         simmim=DAPT.format(method='simmim', terms='', **values),
         upernet=UPERNET.format(**values),
-        semi=SEMI.format(upernet=folder / 'upernet.py', **values))
+        semi=SEMI.format(upernet=folder / 'upernet.py', **values),
+        few=FEW.format(upernet=folder / 'upernet.py', window=64, stride=48),
+        few_whole=FEW.format(upernet=folder / 'upernet.py', window=96, stride=96))
     for name, text in texts.items():
         (folder / f'{name}.py').write_text(text)
     return SimpleNamespace(data=folder / 'data', **{name: folder / f'{name}.py' for name in texts})

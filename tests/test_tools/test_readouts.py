@@ -7,25 +7,10 @@ import pytest
 from egmim_mm.analysis.comparison import compare_runs
 from egmim_mm.evaluation.per_image import read_per_image
 
-PRESET = """
-_base_ = '{upernet}'
-label_presets = [dict(name='read-out', settings=dict(
-    model=dict(
-        pixel_features=dict(scale=0.5),
-        decode_head=dict(
-            _delete_=True, type='egmim_mm.ReadoutHead', in_index=[0, 1, 2, 3, 4], groups=[[0, 1, 2, 3], [4]]),
-        auxiliary_head=None,
-        test_cfg=dict(crop_size=(64, 64), stride=(48, 48))),
-    train_cfg=dict(_delete_=True, type='egmim_mm.ReadoutLoop', cells=600, classifiers=[
-        dict(type='discriminant', shrinkage=0.1), dict(type='logistic', l2=1e-2)])))]
-"""
-
 
 @pytest.fixture(scope='module')
-def config(tiny, tmp_path_factory):
-    path = tmp_path_factory.mktemp('configs') / 'few.py'
-    path.write_text(PRESET.format(upernet=tiny.upernet))
-    return path
+def config(tiny):
+    return tiny.few
 
 
 @pytest.fixture(scope='module')

@@ -179,9 +179,9 @@ def test_refused_before_training(config, call, tmp_path, capsys, options, says):
 def test_pseudo_labels_over_the_training(config, whole, call, tmp_path, capsys):
     (tmp_path / 'run_3').symlink_to(whole)
     call('analyze', 'pseudo-labels', config, '--run', f'ours={whole}', '--run', f'seeds={tmp_path}/run_{{seed}}',
-         '--seeds', 3, '--out', tmp_path, '--device', 'cpu')
+         '--seeds', 3, '--dev', '--out', tmp_path, '--device', 'cpu')
     document = json.loads((tmp_path / 'pseudo_labels.json').read_text())
-    assert len(document['tiles']) == document['unlabelled'] == 5 and document['crop'] == 64
+    assert len(document['tiles']) == document['unlabelled'] == 3 and document['crop'] == 64
     labelled = json.loads((whole / 'results.json').read_text())['protocol']['training']['labels']['tiles']
     assert not set(labelled) & set(document['tiles'])
     rows = document['runs']['ours'][str(whole)]
@@ -196,14 +196,14 @@ def test_pseudo_labels_over_the_training(config, whole, call, tmp_path, capsys):
         shares = [one['accepted_share'] for one in row['teacher']['classes'].values()]
         assert sum(shares) == pytest.approx(100)
     shown = capsys.readouterr().out
-    assert '5 unlabelled training tiles' in shown and 'How to read it: where coverage grows' in shown
+    assert '3 unlabelled training tiles' in shown and 'How to read it: where coverage grows' in shown
     assert (tmp_path / 'pseudo_labels.png').stat().st_size > 20_000
-    call('analyze', 'pseudo-labels', config, '--run', whole / 'iter_4.pth', '--tiles', 2, '--out', tmp_path, '--device',
-         'cpu')
+    call('analyze', 'pseudo-labels', config, '--run', whole / 'iter_4.pth', '--tiles', 2, '--dev', '--out', tmp_path,
+         '--device', 'cpu')
     document = json.loads((tmp_path / 'pseudo_labels.json').read_text())
     assert len(document['tiles']) == 2 and [one['iteration'] for one in document['runs']['iter_4.pth'][
         str(whole / 'iter_4.pth')]] == [4]
-    assert '2 of 5 unlabelled training tiles' in capsys.readouterr().out
+    assert '2 of 3 unlabelled training tiles' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(('text', 'run', 'options', 'says'), [
@@ -214,7 +214,7 @@ def test_pseudo_labels_over_the_training(config, whole, call, tmp_path, capsys):
     (None, '{whole}/run_{{seed}}', (), r'it holds \{seed\}: say which with --seeds'),
     (None, '{whole}', ('--cfg-options', 'train_dataloader.sampler.use_rest=False'), 'has sampler.use_rest=False: none'),
     (None, '{whole}', ('--cfg-options', 'train_dataloader.dataset.include=[3*,4*]'),
-     'was trained on 8 tiles, and semi.py has 2, or others: give the config, --dev'),
+     'was trained on 6 tiles, and semi.py has 2, or others: give the config, --dev'),
     (None, '{whole}', ('--cfg-options', 'train_dataloader.dataset.metainfo.classes=(a,b,c)'),
      'iter_2.pth was trained on the classes dark, middle, bright, and semi.py has a, b, c'),
     ("_base_ = '{config}'\ntrain_dataloader = dict(dataset=dict(data_prefix=dict(_delete_=True, img_path='images')))",
