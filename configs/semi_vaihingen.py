@@ -9,6 +9,6 @@ label_presets = [  # of --budget; below sixteen tiles the read-out preset labels
     dict(
         name='guided second stage',
         up_to=15,
-        settings=dict(model=dict(threshold=0.5, guide=dict(readout=_base_.label_presets[0].settings, until=0.5)))),
+        settings=dict(model=dict(threshold=0.5, guide=dict(readout=_base_.label_presets[0].settings)))),
     *_base_.second_stage.label_presets
 ]

@@ -16,10 +16,10 @@ class Guide(nn.Module):
     """The read-out preset as the first teacher of the second stage: fitted once, before the first step, then frozen.
 
     A mean teacher knows at the start what its student knows, which with a handful of labelled tiles is little: below
-    sixteen a read-out of the frozen backbone is the better model (docs/few_labels.md). So it labels first, and the
-    teacher takes over:
+    sixteen a read-out of the frozen backbone is the better model (docs/few_labels.md). So it labels, all the time or
+    until the teacher takes over:
 
-        p = g p_guide + (1 - g) p_teacher,   g = max(0, 1 - t / until)
+        p = g p_guide + (1 - g) p_teacher,   g = 1, or max(0, 1 - t / until)
 
     with t the share of the run that is done. That a read-out leads, and how, is this project's choice; the idea of
     pseudo-labels of a simpler model is that of self-training (Yarowsky, ACL 1995). :class:`~egmim_mm.engine.hooks.
