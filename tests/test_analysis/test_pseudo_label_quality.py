@@ -7,7 +7,6 @@ from mmengine.registry import DefaultScope
 
 from egmim_mm.analysis.pseudo_label_quality import label_tile, pseudo_label_counts, pseudo_label_scores
 from egmim_mm.engine.readout_fitting import normalised
-from egmim_mm.models.segmentors.class_thresholds import ClassThresholds
 from egmim_mm.registry import MODELS
 
 
@@ -52,13 +51,6 @@ def test_boundaries_are_those_of_the_full_mask():
     target[:, 6:] = 255
     near = pseudo_label_counts(np.zeros((6, 12), np.int64), np.ones((6, 12), bool), target, 2, full)[0]
     assert near.sum() == 6 * 3
-
-
-def test_thresholds_stay_in_eval_mode():
-    thresholds = ClassThresholds(0.8, 2).eval()
-    thresholds.update(torch.full((1, 1, 2, 2), 0.9), torch.zeros(1, 1, 2, 2, dtype=torch.long),
-                      torch.ones(1, 1, 2, 2, dtype=torch.bool))
-    assert thresholds.confidence.tolist() == [0, 0]
 
 
 def test_a_tile_is_labelled_as_the_model_labels_its_windows():
