@@ -77,3 +77,12 @@ cpu_label_presets = [
 
 # For read-outs, which are fitted at once, whatever the number of tiles
 readout_label_presets = [dict(name='read-out', alternatives=__alternatives, settings=dict())]
+
+# For the second stage: below sixteen tiles the read-out labels in the place of the teacher, docs/second_stage.md
+second_stage_label_presets = [
+    dict(
+        name='guided second stage',
+        up_to=15,
+        settings=dict(model=dict(threshold=0.5, guide=dict(readout=__readout_settings)))),
+    dict(name='second stage', settings=dict())
+]

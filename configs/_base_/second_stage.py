@@ -12,6 +12,4 @@ second_stage = dict(
     train_cfg=dict(global_batch=16, max_iters=20000, val_interval=5000),
     auto_scale_lr=dict(base_batch_size=16),
     sampler=dict(type='egmim_mm.MixedLabelBudgetSampler', labelled_share=0.5),
-    custom_hooks=[dict(type='egmim_mm.MeanTeacherHook')],
-    # of --budget: whatever the number of labelled tiles
-    label_presets=[dict(name='second stage', settings=dict())])
+    custom_hooks=[dict(type='egmim_mm.MeanTeacherHook')])

@@ -5,10 +5,4 @@ train_cfg = dict(global_batch=16, max_iters=300)
 auto_scale_lr = _base_.second_stage.auto_scale_lr
 train_dataloader = dict(sampler=_base_.second_stage.sampler)
 custom_hooks = _base_.second_stage.custom_hooks
-label_presets = [  # of --budget; below sixteen tiles the read-out preset labels first
-    dict(
-        name='guided second stage',
-        up_to=15,
-        settings=dict(model=dict(threshold=0.5, guide=dict(readout=_base_.label_presets[0].settings)))),
-    *_base_.second_stage.label_presets
-]
+label_presets = _base_.second_stage_label_presets

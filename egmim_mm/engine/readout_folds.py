@@ -1,8 +1,7 @@
 """Read-outs judged on labelled tiles that are left out in turn; features of a tile serve all folds and read-outs."""
-import inspect
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ from egmim_mm.readout.cells import IGNORE
 from egmim_mm.registry import MODELS
 
 from .readout_fitting import LabelledDataset, count_cells, draw_cells, fit_groups, groups_of, normalised
-from .readout_loop import ReadoutLoop
+from .readout_loop import loop_settings
 from .readout_training import check_settings
 
 __all__ = ['judge_readouts']
@@ -61,7 +60,7 @@ def _alike(configs: Mapping[str, Config]) -> Iterator[list[str]]:
     for name, cfg in configs.items():
         model = {key: value for key, value in cfg.model.to_dict().items() if key not in ('decode_head', 'test_cfg')}
         features = model.pop('pixel_features', None)
-        same = [model, _loop_settings(cfg), _precision(cfg)]
+        same = [model, loop_settings(cfg.train_cfg), _precision(cfg)]
         same[1].pop('classifiers')
         groups = alike.setdefault(json.dumps(same, sort_keys=True, default=str), {})
         groups.setdefault(json.dumps(features) if features else '', []).append(name)
@@ -74,14 +73,6 @@ def _alike(configs: Mapping[str, Config]) -> Iterator[list[str]]:
             yield without
 
 
-def _loop_settings(cfg: Config) -> dict[str, Any]:
-    """Arguments of :class:`ReadoutLoop`, with its defaults."""
-    given = {key: value for key, value in cfg.train_cfg.items() if key != 'type'}
-    bound = inspect.signature(ReadoutLoop).bind(None, None, **given)
-    bound.apply_defaults()
-    return {key: value for key, value in bound.arguments.items() if key not in ('runner', 'dataloader')}
-
-
 def _precision(cfg: Config) -> str:
     return (cfg.get('optim_wrapper') or {}).get('precision', 'float32')
 
@@ -89,7 +80,7 @@ def _precision(cfg: Config) -> str:
 def _judge_alike(configs: Mapping[str, Config], tiles: LabelledDataset,
                  folds: Sequence[Sequence[int]]) -> dict[str, np.ndarray]:
     cfg = next(iter(configs.values()))
-    loop, seed = _loop_settings(cfg), (cfg.get('randomness') or {}).get('seed') or 0
+    loop, seed = loop_settings(cfg.train_cfg), (cfg.get('randomness') or {}).get('seed') or 0
     candidates = {name: _candidate(own) for name, own in configs.items()}
     classes = next(iter(candidates.values())).head.num_classes
     shares, wanted = fold_shares(count_cells(tiles, classes, loop['window']), folds, loop['cells'])
@@ -121,7 +112,7 @@ def _judge_alike(configs: Mapping[str, Config], tiles: LabelledDataset,
 
 def _candidate(cfg: Config) -> _Candidate:
     head = MODELS.build(cfg.model).decode_head
-    return _Candidate(head, list(zip(groups_of(head), check_settings(head, **_loop_settings(cfg)))))
+    return _Candidate(head, list(zip(groups_of(head), check_settings(head, **loop_settings(cfg.train_cfg)))))
 
 
 @torch.no_grad()

@@ -1,5 +1,7 @@
 """The training loop that fits linear classifiers to a frozen backbone, at once and without gradients of it."""
+import inspect
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from mmengine.model import is_model_wrapper
@@ -10,7 +12,7 @@ from egmim_mm.registry import LOOPS
 
 from .readout_training import LOGISTIC, check_settings, fit_on_loader
 
-__all__ = ['ReadoutLoop']
+__all__ = ['ReadoutLoop', 'loop_settings']
 
 
 @LOOPS.register_module()
@@ -85,3 +87,11 @@ class ReadoutLoop(BaseLoop):
         with runner.optim_wrapper.optim_context(self.model):
             losses = fit_on_loader(self.model, self.dataloader, self.cells, self.classifiers, self.window, runner.seed)
         return {f'loss_{number}': loss for number, loss in enumerate(losses)}
+
+
+def loop_settings(train_cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of :class:`ReadoutLoop` but the first two, with its defaults."""
+    given = {key: value for key, value in train_cfg.items() if key != 'type'}
+    bound = inspect.signature(ReadoutLoop).bind(None, None, **given)
+    bound.apply_defaults()
+    return {key: value for key, value in bound.arguments.items() if key not in ('runner', 'dataloader')}

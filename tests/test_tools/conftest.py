@@ -70,7 +70,7 @@ train_pipeline = [
     dict(type='egmim_mm.PackTiles')]
 train_dataloader = dict(sampler=_base_.second_stage.sampler, dataset=dict(pipeline=train_pipeline))
 custom_hooks = [dict(type='egmim_mm.MeanTeacherHook', allow_test_tiles=True)]
-label_presets = _base_.second_stage.label_presets
+label_presets = [dict(name='second stage', settings=dict())]
 dev_tiles = ['[67]']
 """
 

@@ -20,7 +20,7 @@ model = dict(_base_.second_stage.model, threshold=0.34)
 train_dataloader.update(sampler=_base_.second_stage.sampler)
 train_dataloader['dataset'].update(tags='{tags}')
 custom_hooks = [dict(type='egmim_mm.MeanTeacherHook', allow_test_tiles=True)]
-label_presets = _base_.second_stage.label_presets
+label_presets = [dict(name='second stage', settings=dict())]
 """
 READOUT = """
 label_presets = [dict(name='read-out', settings=dict(

@@ -13,7 +13,8 @@ from egmim_mm.models import MeanTeacherSegmentor
 from egmim_mm.models.terms.teachers import copy_weights
 from egmim_mm.registry import HOOKS
 
-from ..readout_training import LOGISTIC, check_settings, fit_on_loader
+from ..readout_loop import loop_settings
+from ..readout_training import check_settings, fit_on_loader
 from .both_scores import BothScores
 from .step_records import read_now
 
@@ -100,7 +101,7 @@ class MeanTeacherHook(Hook):
     def _fit_guide(runner: Runner, model: MeanTeacherSegmentor) -> None:
         segmentor = model.guide.segmentor
         copy_weights(segmentor.backbone, model.student.backbone)
-        settings = dict(cells=20_000, classifiers=LOGISTIC, window=1024, max_iters=1) | model.guide.settings
+        settings = loop_settings(model.guide.settings)
         settings['classifiers'] = check_settings(segmentor.decode_head, **settings)
         settings.pop('max_iters')
         with runner.optim_wrapper.optim_context(segmentor):
